@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    environment: 'node',
+    include: ['test/**/*.test.ts'],
+    // Load and chaos runs take minutes and a quiet machine: they have commands of their own.
+    exclude: ['**/node_modules/**', 'test/bench/**', 'test/chaos/**'],
+    // Processes, not threads: a test's children are tied to the life of the process that started them.
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 20_000,
+    hookTimeout: 30_000,
+    teardownTimeout: 10_000,
+    cache: false,
+  },
+});
