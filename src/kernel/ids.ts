@@ -1,0 +1,39 @@
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+
+declare const brand: unique symbol;
+type Brand<T, B extends string> = T & { readonly [brand]: B };
+
+export type SessionId = Brand<string, 'SessionId'>;
+export type JobId = Brand<string, 'JobId'>;
+export type TaskId = Brand<string, 'TaskId'>;
+
+/** What may stand as an id in a path, a Redis key or a label: 1 to 128 characters, none that could leave its place. */
+export const ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$/;
+
+const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
+
+/** A random id with a speaking prefix: `prefix_` + 20 characters of Crockford's base32 (100 bits). */
+export function newId(prefix: string): string {
+  const bytes = randomBytes(20);
+  let id = '';
+  for (const byte of bytes) id += ALPHABET[byte & 31];
+  return `${prefix}_${id}`;
+}
+
+export const newSessionId = (): SessionId => newId('s') as SessionId;
+export const newJobId = (): JobId => newId('job') as JobId;
+export const newTaskId = (): TaskId => newId('task') as TaskId;
+export const newRequestId = (): string => randomUUID();
+
+/** The n-th task (from 0) of a job: derived, so that expanding a job twice names the same tasks. */
+export const taskIdOfJob = (jobId: string, index: number): TaskId => `${jobId}-${index}` as TaskId;
+
+/**
+ * The WhatsApp message id of a task: a pure function of session and task, so that a second delivery
+ * re-sends the same id and the recipient's client folds the two into one.
+ * @returns `3EB0` followed by 18 upper-case hex digits
+ */
+export function whatsappMessageId(sessionId: string, taskId: string): string {
+  const digest = createHash('sha256').update(sessionId).update('\0').update(taskId).digest('hex');
+  return `3EB0${digest.slice(0, 18).toUpperCase()}`;
+}
