@@ -1,0 +1,65 @@
+import { chmodSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import SqliteDatabase from 'better-sqlite3';
+import { Kysely, type Migration, Migrator, PostgresDialect, SqliteDialect } from 'kysely';
+import pg from 'pg';
+import { up as initial } from './migrations/0001-initial.ts';
+import type { Schema } from './schema.ts';
+
+export type DatabaseDialect = 'sqlite' | 'postgres';
+
+export interface Database {
+  readonly db: Kysely<Schema>;
+  readonly dialect: DatabaseDialect;
+  close(): Promise<void>;
+}
+
+export type DatabaseLocation = { sqlitePath: string } | { postgresUrl: string };
+
+const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect) => Promise<void>> = {
+  '0001-initial': initial,
+};
+
+/**
+ * Opens the ledger and brings its schema up to date.
+ * SQLite: WAL, so that a dispatcher process can read and write beside the orchestrator; `synchronous=FULL`,
+ * because an accepted job is a promise that must outlive a power cut.
+ */
+export async function openDatabase(location: DatabaseLocation): Promise<Database> {
+  const dialect: DatabaseDialect = 'sqlitePath' in location ? 'sqlite' : 'postgres';
+  const db = new Kysely<Schema>({
+    dialect: 'sqlitePath' in location ? sqliteDialect(location.sqlitePath) : postgresDialect(location.postgresUrl),
+  });
+  const migrator = new Migrator({
+    db,
+    provider: {
+      getMigrations: async () =>
+        Object.fromEntries(
+          Object.entries(migrations).map(([name, up]): [string, Migration] => [name, { up: (k) => up(k, dialect) }]),
+        ),
+    },
+  });
+  const { error } = await migrator.migrateToLatest();
+  if (error) {
+    await db.destroy();
+    throw error;
+  }
+  return { db, dialect, close: () => db.destroy() };
+}
+
+function sqliteDialect(path: string): SqliteDialect {
+  if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true });
+  const database = new SqliteDatabase(path, { timeout: 10_000 });
+  // It holds messages and encrypted credentials: nobody else on the machine may read it.
+  if (path !== ':memory:') chmodSync(path, 0o600);
+  database.pragma('journal_mode = WAL');
+  database.pragma('synchronous = FULL');
+  database.pragma('foreign_keys = ON');
+  return new SqliteDialect({ database });
+}
+
+function postgresDialect(connectionString: string): PostgresDialect {
+  // int8 as number: epochs (ms) and counters stay far below 2^53.
+  pg.types.setTypeParser(pg.types.builtins.INT8, Number);
+  return new PostgresDialect({ pool: new pg.Pool({ connectionString, max: 10 }) });
+}

@@ -1,0 +1,144 @@
+import type { Generated } from 'kysely';
+
+/** Times are ISO 8601 text in UTC, so that both engines store, sort and show them alike. */
+type Iso = string;
+
+export interface SessionBindingsTable {
+  id: Generated<number>;
+  bot_id: string;
+  phone: string | null;
+  proxy_ip: string | null;
+  profile_id: string | null;
+  /** `active` or `released`. */
+  status: string;
+  created_at: Iso;
+  updated_at: Iso;
+}
+
+export interface SessionsTable {
+  id: string;
+  phone: string | null;
+  /** The profile line as uploaded. */
+  profile: string | null;
+  tenant: string | null;
+  provider: string;
+  webhook_url: string | null;
+  /** JSON {cpu?, memory?}. */
+  resources: string | null;
+  /** What a person wants: `running`, `stopped`, `deleted`. */
+  desired: string;
+  /** Raised by `restart`; a worker that was started for an older one is replaced. */
+  generation: number;
+  /** What is: one of the states of `domain/session-state.ts`. */
+  state: string;
+  reason: string | null;
+  /** The proxy that the session is bound to; null while it has none. */
+  proxy: string | null;
+  /** 1 if the session may run without a proxy. */
+  direct: number;
+  jid: string | null;
+  epoch: number;
+  /** Crashes in a row, for back-off. */
+  crashes: number;
+  not_before: Iso | null;
+  /** 1 if the device is to be unlinked when the worker stops. */
+  logout: number;
+  created_at: Iso;
+  updated_at: Iso;
+  connected_at: Iso | null;
+}
+
+export interface JobsTable {
+  id: string;
+  idempotency_key: string | null;
+  /** SHA-256 of the normalised request, to tell a repeat from a clash. */
+  digest: string;
+  tenant: string | null;
+  session_id: string | null;
+  message: string | null;
+  media_ref: string | null;
+  /** JSON [[phone, name], …]. Null once everything is expanded. */
+  contacts: string | null;
+  received: number;
+  /** Contacts before this index have their task row. */
+  expanded: number;
+  /** `accepted`, `waiting`, `running`, `paused`, `done`, `cancelled`. */
+  state: string;
+  waiting_for: string | null;
+  not_before: Iso | null;
+  expires_at: Iso | null;
+  created_at: Iso;
+  updated_at: Iso;
+  finished_at: Iso | null;
+}
+
+export interface TasksTable {
+  id: string;
+  session_id: string;
+  job_id: string | null;
+  /** Place within the job, or 0. */
+  position: number;
+  recipient: string | null;
+  /** One of `domain/task-state.ts`. */
+  state: string;
+  /** The raw string as it was or will be pushed. */
+  payload: string;
+  media_ref: string | null;
+  whatsapp_id: string | null;
+  attempts: number;
+  reason: string | null;
+  created_at: Iso;
+  queued_at: Iso | null;
+  claimed_at: Iso | null;
+  sent_at: Iso | null;
+  delivered_at: Iso | null;
+  read_at: Iso | null;
+  /** When it failed or was cancelled. */
+  ended_at: Iso | null;
+}
+
+export interface RecipientSendersTable {
+  tenant: string;
+  recipient: string;
+  session_id: string;
+  updated_at: Iso;
+}
+
+export interface EventsTable {
+  id: Generated<number>;
+  type: string;
+  session_id: string | null;
+  job_id: string | null;
+  /** JSON. */
+  data: string;
+  created_at: Iso;
+}
+
+export interface AuthFencesTable {
+  session_id: string;
+  /** The highest epoch that has read or written; an older one is refused. */
+  epoch: number;
+  /** The last write applied, per epoch: a repeated or reordered write is recognised. */
+  sequence: number;
+  updated_at: Iso;
+}
+
+export interface AuthEntriesTable {
+  session_id: string;
+  /** `creds`, or a key type of the provider. */
+  type: string;
+  key_id: string;
+  /** AES-256-GCM: nonce, ciphertext, tag; base64. */
+  value: string;
+}
+
+export interface Schema {
+  session_bindings: SessionBindingsTable;
+  sessions: SessionsTable;
+  jobs: JobsTable;
+  tasks: TasksTable;
+  recipient_senders: RecipientSendersTable;
+  events: EventsTable;
+  auth_fences: AuthFencesTable;
+  auth_entries: AuthEntriesTable;
+}

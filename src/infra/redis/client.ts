@@ -1,0 +1,41 @@
+import { Redis, type RedisOptions } from 'ioredis';
+import type { Logger } from '../../kernel/log.ts';
+
+export interface RedisClientOptions {
+  url: string;
+  name: string;
+  log: Logger;
+  /** A command that has no answer after this many milliseconds fails; nothing may hang on a dead server. */
+  commandTimeoutMs?: number;
+  overrides?: RedisOptions;
+}
+
+/** A client for commands and scripts: auto-pipelined, timed out, reconnecting for ever. */
+export function createRedis({ url, name, log, commandTimeoutMs = 5000, overrides }: RedisClientOptions): Redis {
+  const redis = new Redis(url, {
+    connectionName: `flotilla:${name}`,
+    enableAutoPipelining: true,
+    commandTimeout: commandTimeoutMs,
+    connectTimeout: 5000,
+    maxRetriesPerRequest: 2,
+    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2000),
+    // A replica that was a master answers READONLY after a failover: reconnect, and send the command again.
+    reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
+    ...overrides,
+  });
+  let down = false;
+  redis.on('error', (error: Error) => {
+    if (!down) log.warn({ client: name, error: error.message }, 'redis connection lost');
+    down = true;
+  });
+  redis.on('ready', () => {
+    if (down) log.info({ client: name }, 'redis connection is back');
+    down = false;
+  });
+  return redis;
+}
+
+/** A client that only listens: it must not time its one long subscription out. */
+export function createSubscriber(options: Omit<RedisClientOptions, 'commandTimeoutMs'>): Redis {
+  return createRedis({ ...options, overrides: { commandTimeout: 0, maxRetriesPerRequest: null, enableAutoPipelining: false, ...options.overrides } });
+}

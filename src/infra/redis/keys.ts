@@ -1,0 +1,61 @@
+/** Every Redis key that Flotilla uses is built here. The first group is the outside contract. */
+export const keys = {
+  profilesAvailable: 'profiles:available',
+  profilesUsed: 'profiles:used',
+  proxiesAll: 'proxies:all',
+  proxiesAvailable: 'proxies:available',
+  proxiesBad: 'proxies:bad',
+  phoneStickyProxy: 'phone:sticky_proxy',
+  proxyActiveCount: 'proxy:active_count',
+  phoneActiveCount: 'phone:active_count',
+  outbox: (sessionId: string) => `session:outbox:${sessionId}`,
+  outboxProcessing: (sessionId: string) => `session:outbox:processing:${sessionId}`,
+
+  /** HASH sessionId → JSON binding: the truth that the counters are a cache of. */
+  bindings: 'session:bindings',
+  /** HASH profile → sessionId, for profiles that are used. */
+  profileOwners: 'profiles:owners',
+  /** HASH profile id → profile line, for profiles whose line is JSON with an id of its own. */
+  profileIndex: 'profiles:index',
+  /** SET of profiles that a person took out of service; auto-provisioning leaves them alone. */
+  profilesHeld: 'profiles:held',
+  /** ZSET proxy → sessions, the members of `proxies:available` by load. */
+  proxiesByLoad: 'proxies:by_load',
+  /** SET of proxies that take no new session and are removed when their last one leaves. */
+  proxiesDraining: 'proxies:draining',
+  /** HASH proxy → JSON {error, at}. */
+  proxyErrors: 'proxies:errors',
+  /** ZSET profile → upload order, over the available ones. */
+  profilesOrder: 'profiles:order',
+  uploadStaging: (kind: string, uploadId: string) => `upload:${kind}:${uploadId}`,
+
+  /** HASH fingerprint of raw → lease. */
+  outboxLeases: (sessionId: string) => `session:leases:${sessionId}`,
+  /** LIST of JSON {raw, reason, at, attempts}. */
+  outboxDead: (sessionId: string) => `session:dead:${sessionId}`,
+  /** SET of task ids that the outbox holds (queued, processing or dead). */
+  outboxTaskIds: (sessionId: string) => `session:task_ids:${sessionId}`,
+  /** ZSET of task ids that ended lately, by time: late acks and repeated enqueues are recognised by it. */
+  outboxEnded: (sessionId: string) => `session:ended:${sessionId}`,
+  /** HASH {epoch, seenAt, notBefore}. */
+  owner: (sessionId: string) => `session:owner:${sessionId}`,
+  /** SET of session ids whose outbox holds something. */
+  outboxActive: 'outbox:active',
+
+  /** STREAM of what became of tasks, applied to SQL by the ledger follower. */
+  ledger: 'ledger',
+  /** Pub/sub channels. */
+  channelOutbox: 'wake:outbox',
+  channelEvents: 'wake:events',
+  channelFleet: 'wake:fleet',
+  /** ZSET sessionId → time of the last sign of life in ms. */
+  heartbeats: 'fleet:heartbeats',
+  runnerLeader: 'fleet:leader',
+  alerts: 'alerts:raised',
+  /** HASH sessionId → JSON {qr, expiresAt}. */
+  qr: 'session:qr',
+  webVersion: 'whatsapp:web_version',
+} as const;
+
+/** Prefix of BullMQ's own keys. */
+export const BULLMQ_PREFIX = 'bull';
