@@ -28,14 +28,18 @@ const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect)
 export async function openDatabase(location: DatabaseLocation): Promise<Database> {
   const dialect: DatabaseDialect = 'sqlitePath' in location ? 'sqlite' : 'postgres';
   const db = new Kysely<Schema>({
-    dialect: 'sqlitePath' in location ? sqliteDialect(location.sqlitePath) : postgresDialect(location.postgresUrl),
+    dialect:
+      'sqlitePath' in location ? sqliteDialect(location.sqlitePath) : postgresDialect(location.postgresUrl),
   });
   const migrator = new Migrator({
     db,
     provider: {
       getMigrations: async () =>
         Object.fromEntries(
-          Object.entries(migrations).map(([name, up]): [string, Migration] => [name, { up: (k) => up(k, dialect) }]),
+          Object.entries(migrations).map(([name, up]): [string, Migration] => [
+            name,
+            { up: (k) => up(k, dialect) },
+          ]),
         ),
     },
   });

@@ -11,7 +11,13 @@ export interface RedisClientOptions {
 }
 
 /** A client for commands and scripts: auto-pipelined, timed out, reconnecting for ever. */
-export function createRedis({ url, name, log, commandTimeoutMs = 5000, overrides }: RedisClientOptions): Redis {
+export function createRedis({
+  url,
+  name,
+  log,
+  commandTimeoutMs = 5000,
+  overrides,
+}: RedisClientOptions): Redis {
   const redis = new Redis(url, {
     connectionName: `flotilla:${name}`,
     enableAutoPipelining: true,
@@ -37,5 +43,13 @@ export function createRedis({ url, name, log, commandTimeoutMs = 5000, overrides
 
 /** A client that only listens: it must not time its one long subscription out. */
 export function createSubscriber(options: Omit<RedisClientOptions, 'commandTimeoutMs'>): Redis {
-  return createRedis({ ...options, overrides: { commandTimeout: 0, maxRetriesPerRequest: null, enableAutoPipelining: false, ...options.overrides } });
+  return createRedis({
+    ...options,
+    overrides: {
+      commandTimeout: 0,
+      maxRetriesPerRequest: null,
+      enableAutoPipelining: false,
+      ...options.overrides,
+    },
+  });
 }

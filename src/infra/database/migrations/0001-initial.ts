@@ -18,7 +18,11 @@ export async function up(db: Kysely<unknown>, dialect: 'sqlite' | 'postgres'): P
     .addColumn('created_at', 'text', (c) => c.notNull())
     .addColumn('updated_at', 'text', (c) => c.notNull())
     .execute();
-  await db.schema.createIndex('session_bindings_bot').on('session_bindings').columns(['bot_id', 'status']).execute();
+  await db.schema
+    .createIndex('session_bindings_bot')
+    .on('session_bindings')
+    .columns(['bot_id', 'status'])
+    .execute();
 
   await db.schema
     .createTable('sessions')
@@ -47,7 +51,9 @@ export async function up(db: Kysely<unknown>, dialect: 'sqlite' | 'postgres'): P
   await db.schema.createIndex('sessions_state').on('sessions').columns(['desired', 'state']).execute();
   await db.schema.createIndex('sessions_phone').on('sessions').column('phone').execute();
   // A profile belongs to one session at a time.
-  await sql`create unique index sessions_profile on sessions (profile) where desired <> 'deleted' and profile is not null`.execute(db);
+  await sql`create unique index sessions_profile on sessions (profile) where desired <> 'deleted' and profile is not null`.execute(
+    db,
+  );
 
   await db.schema
     .createTable('jobs')
