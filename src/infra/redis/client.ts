@@ -1,13 +1,19 @@
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 import type { Logger } from '../../kernel/log.ts';
+
+/** What a special client may set otherwise. */
+interface ConnectionOptions {
+  maxRetriesPerRequest?: number | null;
+  enableAutoPipelining?: boolean;
+}
 
 export interface RedisClientOptions {
   url: string;
   name: string;
   log: Logger;
-  /** A command that has no answer after this many milliseconds fails; nothing may hang on a dead server. */
-  commandTimeoutMs?: number;
-  overrides?: RedisOptions;
+  /** A command that has no answer after this many milliseconds fails; nothing may hang on a dead server. Null: waits for ever. */
+  commandTimeoutMs?: number | null;
+  overrides?: ConnectionOptions;
 }
 
 /** A client for commands and scripts: auto-pipelined, timed out, reconnecting for ever. */
@@ -16,12 +22,12 @@ export function createRedis({
   name,
   log,
   commandTimeoutMs = 5000,
-  overrides,
+  overrides = {},
 }: RedisClientOptions): Redis {
   const redis = new Redis(url, {
     connectionName: `flotilla:${name}`,
     enableAutoPipelining: true,
-    commandTimeout: commandTimeoutMs,
+    ...(commandTimeoutMs === null ? {} : { commandTimeout: commandTimeoutMs }),
     connectTimeout: 5000,
     maxRetriesPerRequest: 2,
     retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2000),
@@ -45,8 +51,8 @@ export function createRedis({
 export function createSubscriber(options: Omit<RedisClientOptions, 'commandTimeoutMs'>): Redis {
   return createRedis({
     ...options,
+    commandTimeoutMs: null,
     overrides: {
-      commandTimeout: 0,
       maxRetriesPerRequest: null,
       enableAutoPipelining: false,
       ...options.overrides,

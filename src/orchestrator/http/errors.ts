@@ -1,0 +1,97 @@
+import type { ErrorRequestHandler, RequestHandler } from 'express';
+import { type ErrorKind, FlotillaError, messageOf, notFound } from '../../kernel/errors.ts';
+import type { Logger } from '../../kernel/log.ts';
+import type { ErrorBody } from '../../protocol/common.ts';
+
+/** The one place where a failure becomes an HTTP status. */
+const STATUS: Record<ErrorKind, number> = {
+  invalid: 400,
+  unauthenticated: 401,
+  forbidden: 403,
+  not_found: 404,
+  conflict: 409,
+  too_large: 413,
+  unsupported_type: 415,
+  too_many: 429,
+  unavailable: 503,
+};
+
+export const unknownRoute: RequestHandler = (req) => {
+  throw notFound('unknown_route', `There is no ${req.method} ${req.path}.`);
+};
+
+/**
+ * @param classify turns a dependency's own error (Redis gone, SQL full) into a FlotillaError; undefined if it is none
+ */
+export function errorHandler(
+  log: Logger,
+  classify: (error: unknown) => FlotillaError | undefined,
+): ErrorRequestHandler {
+  return (error: unknown, req, res, _next) => {
+    const requestId = (res.locals.requestId as string | undefined) ?? '';
+    // A client that has gone wants no answer, and nothing went wrong on our side.
+    if (req.socket.destroyed && !res.writable) return;
+    const known = asFlotillaError(error) ?? classify(error);
+    if (!known) {
+      log.error(
+        { requestId, method: req.method, path: req.route?.path ?? req.path, error: stackOf(error) },
+        'request failed',
+      );
+    }
+    if (res.headersSent) {
+      res.destroy();
+      return;
+    }
+    const body: ErrorBody & Record<string, unknown> = {
+      ...known?.details,
+      status: 'error',
+      code: known?.code ?? 'internal_error',
+      reason: known?.message ?? 'Something went wrong on our side; the log has it under this request id.',
+      requestId,
+    };
+    if (known?.retryAfterSeconds !== undefined) res.setHeader('Retry-After', String(known.retryAfterSeconds));
+    // The rest of a refused body would otherwise be read to its end before the connection is free again.
+    if (!req.complete) res.setHeader('Connection', 'close');
+    res.status(known ? STATUS[known.kind] : 500).json(body);
+  };
+}
+
+const stackOf = (error: unknown): string =>
+  error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+
+/** Errors of Express and its body parser carry a `type` and a `status`. */
+function asFlotillaError(error: unknown): FlotillaError | undefined {
+  if (error instanceof FlotillaError) return error;
+  if (typeof error !== 'object' || error === null) return undefined;
+  const { type, status } = error as { type?: string; status?: number };
+  switch (type) {
+    case 'entity.parse.failed':
+      return new FlotillaError(
+        'invalid',
+        'malformed_json',
+        `The body is not valid JSON: ${messageOf(error).slice(0, 120)}`,
+      );
+    case 'entity.too.large':
+      return new FlotillaError(
+        'too_large',
+        'body_too_large',
+        'The body is larger than this endpoint accepts.',
+      );
+    case 'encoding.unsupported':
+    case 'charset.unsupported':
+      return new FlotillaError('unsupported_type', 'unsupported_content_type', messageOf(error));
+    case 'request.aborted':
+    case 'request.size.invalid':
+    case 'entity.verify.failed':
+      return new FlotillaError(
+        'invalid',
+        'broken_body',
+        'The body broke off or does not have the length it claims.',
+      );
+    default:
+      if (error instanceof URIError || status === 400) {
+        return new FlotillaError('invalid', 'malformed_request', 'The request is malformed.');
+      }
+      return undefined;
+  }
+}

@@ -1,0 +1,210 @@
+import type { OpenAPIRegistry, RouteConfig } from '@asteasolutions/zod-to-openapi';
+import express, { type NextFunction, type Request, type Response, type Router } from 'express';
+import { z } from 'zod';
+import { FlotillaError, invalid } from '../../kernel/errors.ts';
+import { errorBody } from '../../protocol/common.ts';
+import type { Authenticator, WorkerIdentity } from './auth.ts';
+
+/** Who may call: people and their software; workers; anybody. */
+export type Audience = 'management' | 'worker' | 'public';
+
+export interface RouteSpec<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType> {
+  method: 'get' | 'post' | 'put' | 'delete';
+  /** As in OpenAPI: `/api/sessions/{id}`. */
+  path: string;
+  tag: string;
+  summary: string;
+  description?: string;
+  audience: Audience;
+  params?: P;
+  query?: Q;
+  /** JSON body. Routes that read another kind of body leave it out and set `consumes`. */
+  body?: B;
+  /** Bytes of JSON accepted, 1 MiB unless told. */
+  bodyLimit?: number;
+  /** For the OpenAPI document of routes that parse their body themselves. */
+  consumes?: { contentType: string; schema: z.ZodType }[];
+  /** The answer, for the OpenAPI document. */
+  response?: z.ZodType;
+  /** Other content types of the answer. */
+  produces?: string[];
+  successStatus?: number;
+  /** Statuses that callers have to expect besides 400, 401 and 503. */
+  errors?: number[];
+}
+
+export interface RouteContext<P, Q, B> {
+  params: P;
+  query: Q;
+  body: B;
+  req: Request;
+  res: Response;
+  requestId: string;
+  /** Of worker routes: whose token it is. */
+  worker: WorkerIdentity;
+}
+
+/** An answer with another status than the route's usual one. */
+export class Reply {
+  readonly status: number;
+  readonly body: unknown;
+  constructor(status: number, body: unknown) {
+    this.status = status;
+    this.body = body;
+  }
+}
+
+/** What a handler gives back: the JSON body, a `Reply`, or nothing when it has answered by itself. */
+export type Answer = object | Reply | undefined;
+
+export type RouteModule = (routes: Routes) => void;
+
+const NO_WORKER: WorkerIdentity = { sessionId: null, epoch: 0 };
+const DEFAULT_BODY_LIMIT = 1024 * 1024;
+
+/** Collects routes: each spec gives the Express route, its validation and its OpenAPI entry at once. */
+export class Routes {
+  readonly router: Router = express.Router();
+  readonly registry: OpenAPIRegistry;
+  readonly #auth: Authenticator;
+
+  constructor(registry: OpenAPIRegistry, auth: Authenticator) {
+    this.registry = registry;
+    this.#auth = auth;
+  }
+
+  add<
+    P extends z.ZodType = z.ZodUnknown,
+    Q extends z.ZodType = z.ZodUnknown,
+    B extends z.ZodType = z.ZodUnknown,
+  >(
+    spec: RouteSpec<P, Q, B>,
+    handler: (context: RouteContext<z.infer<P>, z.infer<Q>, z.infer<B>>) => Promise<Answer> | Answer,
+  ): void {
+    const path = spec.path.replaceAll(/\{(\w+)\}/g, ':$1');
+    const parseBody = spec.body ? [jsonParser(spec.bodyLimit ?? DEFAULT_BODY_LIMIT)] : [];
+    const authenticate = (req: Request, res: Response, next: NextFunction): void => {
+      res.locals.worker = this.#authenticate(spec.audience, req);
+      next();
+    };
+    this.router[spec.method](path, authenticate, ...parseBody, async (req: Request, res: Response) => {
+      const answer = await handler({
+        params: parse(spec.params, req.params, 'path') as z.infer<P>,
+        query: parse(spec.query, req.query, 'query') as z.infer<Q>,
+        body: parse(spec.body, req.body, 'body') as z.infer<B>,
+        req,
+        res,
+        requestId: res.locals.requestId as string,
+        worker: res.locals.worker as WorkerIdentity,
+      });
+      if (answer === undefined) return;
+      if (answer instanceof Reply) res.status(answer.status).json(answer.body);
+      else res.status(spec.successStatus ?? 200).json(answer);
+    });
+    this.registry.registerPath(openApiEntry(spec));
+  }
+
+  #authenticate(audience: Audience, req: Request): WorkerIdentity {
+    if (audience === 'management') this.#auth.management(req);
+    if (audience !== 'worker') return NO_WORKER;
+    const { id } = req.params;
+    return this.#auth.worker(req, typeof id === 'string' ? id : null);
+  }
+}
+
+function jsonParser(limit: number) {
+  const parser = express.json({ limit, strict: false });
+  return (req: Request, res: Response, next: NextFunction): void => {
+    if (req.is('application/json') === false) {
+      next(
+        new FlotillaError(
+          'unsupported_type',
+          'unsupported_content_type',
+          'The body must be application/json.',
+        ),
+      );
+      return;
+    }
+    parser(req, res, next);
+  };
+}
+
+/** @throws FlotillaError `invalid_request`, naming the first field that breaks a rule */
+function parse(schema: z.ZodType | undefined, value: unknown, where: string): unknown {
+  if (!schema) return value;
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw invalidRequest(result.error, where);
+}
+
+export function invalidRequest(error: z.ZodError, where: string): FlotillaError {
+  const issue = error.issues[0];
+  const field = issue ? fieldOf(issue.path) : '';
+  const rule = issue?.message ?? 'is not valid';
+  const reason = field ? `${field}: ${rule}` : `The ${where} is not valid: ${rule}`;
+  return invalid('invalid_request', reason, field ? { details: { field } } : {});
+}
+
+/** `contacts[3].phone` for `['contacts', 3, 'phone']`. */
+const fieldOf = (path: readonly PropertyKey[]): string =>
+  path.reduce<string>(
+    (text, part) =>
+      typeof part === 'number' ? `${text}[${part}]` : text ? `${text}.${String(part)}` : String(part),
+    '',
+  );
+
+const ERROR_TEXTS: Record<number, string> = {
+  400: 'Bad input; the reason names the field.',
+  401: 'No key, or a wrong one.',
+  403: 'The key does not carry the right.',
+  404: 'Unknown.',
+  409: 'Conflict, or a cap is reached.',
+  413: 'Too large.',
+  415: 'Wrong type of content.',
+  429: 'Too many requests; see Retry-After.',
+  503: 'A dependency is down; see Retry-After.',
+};
+
+function openApiEntry<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType>(
+  spec: RouteSpec<P, Q, B>,
+): RouteConfig {
+  const errors = new Set([400, ...(spec.audience === 'public' ? [] : [401]), ...(spec.errors ?? []), 503]);
+  const content = spec.consumes
+    ? Object.fromEntries(spec.consumes.map((c) => [c.contentType, { schema: c.schema }]))
+    : spec.body
+      ? { 'application/json': { schema: spec.body } }
+      : undefined;
+  return {
+    method: spec.method,
+    path: spec.path,
+    tags: [spec.tag],
+    summary: spec.summary,
+    ...(spec.description ? { description: spec.description } : {}),
+    security: spec.audience === 'public' ? [] : [{ [spec.audience]: [] }],
+    request: {
+      ...(spec.params instanceof z.ZodObject ? { params: spec.params } : {}),
+      ...(spec.query instanceof z.ZodObject ? { query: spec.query } : {}),
+      ...(content ? { body: { content } } : {}),
+    },
+    responses: {
+      [spec.successStatus ?? 200]: {
+        description: 'Done.',
+        content: {
+          ...(spec.response ? { 'application/json': { schema: spec.response } } : {}),
+          ...Object.fromEntries(
+            (spec.produces ?? []).map((type) => [type, { schema: { type: 'string' as const } }]),
+          ),
+        },
+      },
+      ...Object.fromEntries(
+        [...errors].map((status) => [
+          status,
+          {
+            description: ERROR_TEXTS[status] ?? 'Error.',
+            content: { 'application/json': { schema: errorBody } },
+          },
+        ]),
+      ),
+    },
+  };
+}

@@ -1,0 +1,40 @@
+import { z } from 'zod';
+import { ID_PATTERN } from '../kernel/ids.ts';
+
+/** A path or body id: session, job or task. */
+export const idSchema = z
+  .string()
+  .regex(
+    ID_PATTERN,
+    'must be 1 to 128 characters of letters, digits and . _ : @ -, starting with a letter or digit',
+  );
+
+/** A phone number in international form without `+`. */
+export const phoneSchema = z.string().regex(/^\d{8,15}$/, 'must be 8 to 15 digits');
+
+/** A point in time; becomes milliseconds since the Unix epoch. */
+export const isoTimeSchema = z.iso.datetime({
+  offset: true,
+  error: 'must be an ISO 8601 time such as 2030-01-31T12:00:00Z',
+});
+
+export const sessionPath = z.object({ id: idSchema });
+
+export const errorBody = z.object({
+  status: z.literal('error'),
+  code: z.string().describe('Stable, in snake_case.'),
+  reason: z.string().describe('One sentence for a person.'),
+  requestId: z.string(),
+});
+export type ErrorBody = z.infer<typeof errorBody>;
+
+/** `limit` and `cursor` of every paged list. */
+export const pageQuery = z.object({
+  limit: z.coerce
+    .number('must be a whole number')
+    .int('must be a whole number')
+    .min(1)
+    .max(1000)
+    .default(100),
+  cursor: z.string().max(256).optional(),
+});
