@@ -1,0 +1,269 @@
+import { z } from 'zod';
+
+/** One environment variable: the only description of it, from which `env.example` is generated. */
+export interface ConfigVariable<T> {
+  name: string;
+  /** For `env.example`: one or two sentences. */
+  about: string;
+  schema: z.ZodType<T>;
+  /** As written in `env.example`; undefined when there is no default. */
+  example: string | undefined;
+  /** May come as `NAME_FILE`, and its value is never printed. */
+  secret: boolean;
+}
+
+type Text = string | undefined;
+
+function variable<T>(
+  name: string,
+  about: string,
+  schema: z.ZodType<T>,
+  example?: string,
+  secret = false,
+): ConfigVariable<T> {
+  return { name, about, schema, example, secret };
+}
+
+const whole = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, `must be a whole number from ${min} to ${max}`)
+    .transform(Number)
+    .pipe(
+      z
+        .number()
+        .min(min, `must be a whole number from ${min} to ${max}`)
+        .max(max, `must be a whole number from ${min} to ${max}`),
+    );
+
+const wholeOr = (fallback: number, min: number, max: number) =>
+  z.string().default(String(fallback)).pipe(whole(min, max)) as unknown as z.ZodType<number>;
+
+const flag = (fallback: boolean) =>
+  z
+    .string()
+    .default(String(fallback))
+    .transform((text) => text.toLowerCase())
+    .pipe(z.enum(['true', 'false', '1', '0', 'yes', 'no'], 'must be true or false'))
+    .transform((text) => text === 'true' || text === '1' || text === 'yes') as unknown as z.ZodType<boolean>;
+
+const choice = <const O extends readonly [string, ...string[]]>(options: O, fallback: O[number]) =>
+  z
+    .string()
+    .default(fallback)
+    .pipe(z.enum(options, `must be one of ${options.join(', ')}`)) as unknown as z.ZodType<O[number]>;
+
+const url = (protocols: RegExp, text: string) =>
+  z
+    .string()
+    .optional()
+    .refine(
+      (value) => value === undefined || (URL.canParse(value) && protocols.test(value)),
+      text,
+    ) as z.ZodType<Text>;
+
+const text = z.string().optional() as z.ZodType<Text>;
+const textOr = (fallback: string) => z.string().default(fallback) as unknown as z.ZodType<string>;
+const secretText = z.string().min(8, 'must have at least 8 characters').optional() as z.ZodType<Text>;
+
+/** Every variable that the orchestrator and the dispatcher read. */
+export const variables = {
+  API_KEY: variable(
+    'API_KEY',
+    'Key of the management API (header X-API-KEY). Made at the first start in development; required in production.',
+    secretText,
+    undefined,
+    true,
+  ),
+  WEBHOOK_SECRET: variable(
+    'WEBHOOK_SECRET',
+    'Shared secret of workers (header X-Webhook-Secret), and what their own tokens are signed with. Made at the first start in development; required in production.',
+    secretText,
+    undefined,
+    true,
+  ),
+  AUTH_ENCRYPTION_KEY: variable(
+    'AUTH_ENCRYPTION_KEY',
+    'Encrypts the credentials of the sessions at rest: 32 bytes as hex or base64. Made at the first start in development; required in production. Lost key, lost pairings.',
+    z
+      .string()
+      .refine((v) => keyBytes(v) === 32, 'must be 32 bytes, as 64 hex digits or base64')
+      .optional() as z.ZodType<Text>,
+    undefined,
+    true,
+  ),
+  PORT: variable('PORT', 'Port of the HTTP API. 0 takes a free one.', wholeOr(3000, 0, 65_535), '3000'),
+  HOST: variable('HOST', 'Address to listen on.', textOr('127.0.0.1'), '127.0.0.1'),
+  PUBLIC_DOCS: variable(
+    'PUBLIC_DOCS',
+    'Whether /docs, /openapi.json and /metrics need no key.',
+    flag(true),
+    'true',
+  ),
+  REDIS_URL: variable(
+    'REDIS_URL',
+    'An existing Redis or Valkey (7 or newer). Without it a server of our own is started, with its data under DATA_DIR.',
+    url(/^rediss?:\/\//, 'must be a redis:// or rediss:// URL'),
+    undefined,
+    true,
+  ),
+  REDIS_FSYNC: variable(
+    'REDIS_FSYNC',
+    'appendfsync of our own Redis: everysec (an operating system crash may cost a second, which SQL gives back) or always.',
+    choice(['always', 'everysec'], 'everysec'),
+    'everysec',
+  ),
+  DATA_DIR: variable(
+    'DATA_DIR',
+    'Where everything is kept that must outlive a restart.',
+    textOr('./data'),
+    './data',
+  ),
+  DB_PATH: variable('DB_PATH', 'The SQLite file.', text, './data/orchestrator.sqlite'),
+  DATABASE_URL: variable(
+    'DATABASE_URL',
+    'A Postgres database, instead of SQLite, for more than one host.',
+    url(/^postgres(ql)?:\/\//, 'must be a postgres:// URL'),
+    undefined,
+    true,
+  ),
+  MEDIA_DIR: variable('MEDIA_DIR', 'Where images wait until they are sent.', text, './data/media'),
+  AUTO_PROVISION: variable(
+    'AUTO_PROVISION',
+    'Whether every uploaded profile becomes a session as long as capacity allows.',
+    flag(true),
+    'true',
+  ),
+  MAX_SESSIONS: variable(
+    'MAX_SESSIONS',
+    'The most sessions at once. By default what the memory of the machine carries.',
+    z.union([whole(1, 1_000_000), z.undefined()]) as unknown as z.ZodType<number | undefined>,
+  ),
+  MAX_SESSIONS_PER_PROXY: variable(
+    'MAX_SESSIONS_PER_PROXY',
+    'The most sessions on one proxy.',
+    wholeOr(4, 1, 10_000),
+    '4',
+  ),
+  MAX_SESSIONS_PER_PHONE: variable(
+    'MAX_SESSIONS_PER_PHONE',
+    'The most sessions of one phone.',
+    wholeOr(4, 1, 10_000),
+    '4',
+  ),
+  PROVISIONING_INTERVAL_MS: variable(
+    'PROVISIONING_INTERVAL_MS',
+    'Milliseconds between two passes that start what should run.',
+    wholeOr(2000, 50, 3_600_000),
+    '2000',
+  ),
+  MONITOR_INTERVAL_MS: variable(
+    'MONITOR_INTERVAL_MS',
+    'Milliseconds between two passes that look after what runs.',
+    wholeOr(30_000, 50, 3_600_000),
+    '30000',
+  ),
+  STARTS_AT_ONCE: variable(
+    'STARTS_AT_ONCE',
+    'How many workers may be starting at the same time on one host.',
+    wholeOr(4, 1, 100),
+    '4',
+  ),
+  WORKER_RUNTIME: variable(
+    'WORKER_RUNTIME',
+    'What runs the workers: process, docker, swarm or supervisord.',
+    choice(['process', 'docker', 'swarm', 'supervisord'], 'process'),
+    'process',
+  ),
+  WORKER_IMAGE: variable('WORKER_IMAGE', 'The image of a worker, for docker and swarm.', text),
+  ORCHESTRATOR_URL: variable(
+    'ORCHESTRATOR_URL',
+    'How workers, and a dispatcher of its own, reach the orchestrator. By default its own address.',
+    url(/^https?:\/\//, 'must be an http:// or https:// URL'),
+  ),
+  ALLOW_DIRECT: variable(
+    'ALLOW_DIRECT',
+    'Whether a session may be asked for without a proxy.',
+    flag(false),
+    'false',
+  ),
+  DISPATCHER: variable(
+    'DISPATCHER',
+    'inline: the orchestrator expands jobs itself; external: `npm run dispatcher` does.',
+    choice(['inline', 'external'], 'inline'),
+    'inline',
+  ),
+  ALERT_WEBHOOK_URL: variable(
+    'ALERT_WEBHOOK_URL',
+    'Receives each alert once, as a JSON POST.',
+    url(/^https?:\/\//, 'must be an http:// or https:// URL'),
+    undefined,
+    true,
+  ),
+  UPLOAD_MAX_BYTES: variable(
+    'UPLOAD_MAX_BYTES',
+    'The largest inventory file, in bytes.',
+    wholeOr(268_435_456, 1024, 4_294_967_296),
+    '268435456',
+  ),
+  TEXT_LEASE_MS: variable(
+    'TEXT_LEASE_MS',
+    'How long a claimed text may take before it is served again.',
+    wholeOr(60_000, 100, 86_400_000),
+    '60000',
+  ),
+  MEDIA_LEASE_MS: variable(
+    'MEDIA_LEASE_MS',
+    'The same for a message with media.',
+    wholeOr(600_000, 100, 86_400_000),
+    '600000',
+  ),
+  MAX_DELIVERIES: variable(
+    'MAX_DELIVERIES',
+    'Deliveries without an outcome before a task is dead.',
+    wholeOr(5, 1, 1000),
+    '5',
+  ),
+  RETENTION_DAYS: variable(
+    'RETENTION_DAYS',
+    'Finished jobs, tasks and events are deleted after so many days.',
+    wholeOr(30, 1, 3650),
+    '30',
+  ),
+  LOG_LEVEL: variable(
+    'LOG_LEVEL',
+    'debug, info, warn, error or silent.',
+    choice(['debug', 'info', 'warn', 'error', 'silent'], 'info'),
+    'info',
+  ),
+  WHATSAPP_VERSION: variable(
+    'WHATSAPP_VERSION',
+    'Pins the WhatsApp web version, such as 2.3000.1023456789. Otherwise fetched and cached.',
+    z
+      .string()
+      .regex(/^\d+\.\d+\.\d+$/, 'must be three numbers with dots, such as 2.3000.1023456789')
+      .optional() as z.ZodType<Text>,
+  ),
+  WHATSAPP_WS_URL: variable(
+    'WHATSAPP_WS_URL',
+    'Another server than WhatsApp, such as the simulator.',
+    url(/^wss?:\/\//, 'must be a ws:// or wss:// URL'),
+  ),
+  WHATSAPP_ROOT_KEY: variable(
+    'WHATSAPP_ROOT_KEY',
+    'The root public key of that server, 32 bytes as base64.',
+    z
+      .string()
+      .refine((v) => Buffer.from(v, 'base64').length === 32, 'must be 32 bytes as base64')
+      .optional() as z.ZodType<Text>,
+  ),
+  WHATSAPP_CA_FILE: variable(
+    'WHATSAPP_CA_FILE',
+    "A PEM file with the certificate authority of that server's media host.",
+    text,
+  ),
+};
+
+function keyBytes(value: string): number {
+  return /^[0-9a-f]{64}$/i.test(value) ? 32 : Buffer.from(value, 'base64').length;
+}

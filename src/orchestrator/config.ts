@@ -1,0 +1,154 @@
+import { readFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import { isAbsolute, join, resolve } from 'node:path';
+import { type ConfigVariable, variables } from './config-variables.ts';
+
+/** Everything that can be set, parsed. Paths are absolute. Null where nothing was given and there is no default. */
+export interface Config {
+  production: boolean;
+  apiKey: string | null;
+  webhookSecret: string | null;
+  authEncryptionKey: string | null;
+  port: number;
+  host: string;
+  publicDocs: boolean;
+  redisUrl: string | null;
+  redisFsync: 'always' | 'everysec';
+  dataDir: string;
+  dbPath: string;
+  databaseUrl: string | null;
+  mediaDir: string;
+  autoProvision: boolean;
+  maxSessions: number;
+  maxSessionsPerProxy: number;
+  maxSessionsPerPhone: number;
+  provisioningIntervalMs: number;
+  monitorIntervalMs: number;
+  startsAtOnce: number;
+  workerRuntime: 'process' | 'docker' | 'swarm' | 'supervisord';
+  workerImage: string | null;
+  orchestratorUrl: string | null;
+  allowDirect: boolean;
+  dispatcher: 'inline' | 'external';
+  alertWebhookUrl: string | null;
+  uploadMaxBytes: number;
+  textLeaseMs: number;
+  mediaLeaseMs: number;
+  maxDeliveries: number;
+  retentionDays: number;
+  logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+  whatsappVersion: string | null;
+  whatsappWsUrl: string | null;
+  whatsappRootKey: string | null;
+  whatsappCaFile: string | null;
+}
+
+/** A bad variable. Its message is one line that names the variable and says what it must be. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+type Environment = Record<string, string | undefined>;
+
+/**
+ * Reads the environment. An empty value counts as not given; a secret may come as `NAME_FILE`.
+ * @throws ConfigError on the first bad variable
+ */
+export function loadConfig(env: Environment): Config {
+  const read = <T>(variable: ConfigVariable<T>): T => {
+    const raw = rawValue(variable, env);
+    const result = variable.schema.safeParse(raw);
+    if (result.success) return result.data;
+    const rule = result.error.issues[0]?.message ?? 'is not valid';
+    throw new ConfigError(
+      `${variable.name} ${rule}${variable.secret || raw === undefined ? '' : `, not ${JSON.stringify(raw)}`}.`,
+    );
+  };
+  const v = variables;
+  const dataDir = resolve(read(v.DATA_DIR));
+  const inDataDir = (given: string | undefined, fallback: string): string =>
+    given ? resolve(given) : join(dataDir, fallback);
+  const config: Config = {
+    production: env.NODE_ENV === 'production',
+    apiKey: read(v.API_KEY) ?? null,
+    webhookSecret: read(v.WEBHOOK_SECRET) ?? null,
+    authEncryptionKey: read(v.AUTH_ENCRYPTION_KEY) ?? null,
+    port: read(v.PORT),
+    host: read(v.HOST),
+    publicDocs: read(v.PUBLIC_DOCS),
+    redisUrl: read(v.REDIS_URL) ?? null,
+    redisFsync: read(v.REDIS_FSYNC),
+    dataDir,
+    dbPath: inDataDir(read(v.DB_PATH), 'orchestrator.sqlite'),
+    databaseUrl: read(v.DATABASE_URL) ?? null,
+    mediaDir: inDataDir(read(v.MEDIA_DIR), 'media'),
+    autoProvision: read(v.AUTO_PROVISION),
+    maxSessions: read(v.MAX_SESSIONS) ?? sessionsThatFit(totalmem()),
+    maxSessionsPerProxy: read(v.MAX_SESSIONS_PER_PROXY),
+    maxSessionsPerPhone: read(v.MAX_SESSIONS_PER_PHONE),
+    provisioningIntervalMs: read(v.PROVISIONING_INTERVAL_MS),
+    monitorIntervalMs: read(v.MONITOR_INTERVAL_MS),
+    startsAtOnce: read(v.STARTS_AT_ONCE),
+    workerRuntime: read(v.WORKER_RUNTIME),
+    workerImage: read(v.WORKER_IMAGE) ?? null,
+    orchestratorUrl: read(v.ORCHESTRATOR_URL) ?? null,
+    allowDirect: read(v.ALLOW_DIRECT),
+    dispatcher: read(v.DISPATCHER),
+    alertWebhookUrl: read(v.ALERT_WEBHOOK_URL) ?? null,
+    uploadMaxBytes: read(v.UPLOAD_MAX_BYTES),
+    textLeaseMs: read(v.TEXT_LEASE_MS),
+    mediaLeaseMs: read(v.MEDIA_LEASE_MS),
+    maxDeliveries: read(v.MAX_DELIVERIES),
+    retentionDays: read(v.RETENTION_DAYS),
+    logLevel: read(v.LOG_LEVEL),
+    whatsappVersion: read(v.WHATSAPP_VERSION) ?? null,
+    whatsappWsUrl: read(v.WHATSAPP_WS_URL) ?? null,
+    whatsappRootKey: read(v.WHATSAPP_ROOT_KEY) ?? null,
+    whatsappCaFile: absoluteFile(read(v.WHATSAPP_CA_FILE)),
+  };
+  if (config.production) refuseInsecure(config);
+  return config;
+}
+
+function rawValue(variable: ConfigVariable<unknown>, env: Environment): string | undefined {
+  const direct = env[variable.name]?.trim() || undefined;
+  const file = variable.secret ? env[`${variable.name}_FILE`]?.trim() || undefined : undefined;
+  if (!file) return direct;
+  if (direct) throw new ConfigError(`${variable.name} and ${variable.name}_FILE are both set; keep one.`);
+  try {
+    return readFileSync(file, 'utf8').trim() || undefined;
+  } catch {
+    throw new ConfigError(`${variable.name}_FILE names a file that cannot be read.`);
+  }
+}
+
+function refuseInsecure(config: Config): void {
+  const missing = [
+    config.apiKey ? null : 'API_KEY',
+    config.webhookSecret ? null : 'WEBHOOK_SECRET',
+    config.authEncryptionKey ? null : 'AUTH_ENCRYPTION_KEY',
+  ].filter((name) => name !== null);
+  if (missing.length > 0) {
+    throw new ConfigError(
+      `${missing.join(' and ')} must be set in production (or ${missing.map((n) => `${n}_FILE`).join(', ')}).`,
+    );
+  }
+  for (const [name, value] of [
+    ['API_KEY', config.apiKey],
+    ['WEBHOOK_SECRET', config.webhookSecret],
+  ] as const) {
+    if (value !== null && value.length < 16)
+      throw new ConfigError(`${name} must have at least 16 characters in production.`);
+  }
+}
+
+const absoluteFile = (path: string | undefined): string | null =>
+  path ? (isAbsolute(path) ? path : resolve(path)) : null;
+
+const MEMORY_PER_SESSION = 110 * 1024 * 1024;
+const MEMORY_FOR_THE_REST = 1024 * 1024 * 1024;
+
+/** How many worker processes the machine's memory carries, leaving 1 GiB for everything else; at least 4. */
+export function sessionsThatFit(totalBytes: number): number {
+  return Math.max(4, Math.floor((totalBytes - MEMORY_FOR_THE_REST) / MEMORY_PER_SESSION));
+}
