@@ -137,7 +137,7 @@ export const variables = {
   MAX_SESSIONS: variable(
     'MAX_SESSIONS',
     'The most sessions at once. By default what the memory of the machine carries.',
-    z.union([whole(1, 1_000_000), z.undefined()]) as unknown as z.ZodType<number | undefined>,
+    whole(1, 1_000_000).optional() as unknown as z.ZodType<number | undefined>,
   ),
   MAX_SESSIONS_PER_PROXY: variable(
     'MAX_SESSIONS_PER_PROXY',
