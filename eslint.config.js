@@ -31,7 +31,8 @@ const environmentReads = [
   },
 ];
 
-const configFiles = ['src/{orchestrator,dispatcher,worker,simulator,cli}/config.ts'];
+// An entry point hands `process.env` to its loadConfig(env).
+const configFiles = ['src/{orchestrator,dispatcher,worker,simulator,cli}/{config,main}.ts'];
 
 export default tseslint.config(
   { ignores: ['dist/**', 'node_modules/**', '.cache/**', 'data/**', 'coverage/**', 'src/console/dist/**'] },

@@ -56,7 +56,7 @@ export async function startRedis(options: TestRedisOptions = {}): Promise<TestRe
         appendFsync: options.appendFsync ?? 'everysec',
         ...(options.maxMemoryBytes === undefined ? {} : { maxMemoryBytes: options.maxMemoryBytes }),
       },
-      'KILL', // also ends a paused server
+      { deathSignal: 'KILL' }, // also ends a paused server
     );
 
   let server = await onFreePort(launch);

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { accessSync, constants } from 'node:fs';
 import { createServer } from 'node:net';
 import type { ServerCommand } from './server-binary.ts';
@@ -51,8 +52,10 @@ export class ServerStartError extends Error {
 /** The signal that the server gets when this process dies: TERM lets it flush, KILL also ends a stopped one. */
 export type DeathSignal = 'TERM' | 'KILL';
 
-const START_TIMEOUT_MS = 60_000; // a large append-only file is loaded before the server is ready
+const START_TIMEOUT_MS = 120_000; // a large append-only file is loaded before the server is ready
 const KEPT_LINES = 12;
+const LOWEST_PORT = 20_000;
+const HIGHEST_PORT = 32_000;
 
 /**
  * Starts a server and waits until it accepts connections.
@@ -62,14 +65,16 @@ const KEPT_LINES = 12;
  * the server after everything that uses it. It runs as the user that runs us, also if that is root: its
  * files then have one owner, it listens on loopback only, and nobody gets in without the password.
  *
+ * @param options.deathSignal what the server gets when this process dies; default TERM
+ * @param options.tie how it learns of that: from the kernel where there is a way (Linux), else from a guard
  * @throws ServerStartError if it ends, or is not ready in time
  */
 export async function launchServer(
   command: ServerCommand,
   settings: ServerSettings,
-  deathSignal: DeathSignal = 'TERM',
+  { deathSignal = 'TERM', tie = 'kernel' }: { deathSignal?: DeathSignal; tie?: 'kernel' | 'guard' } = {},
 ): Promise<ServerProcess> {
-  const kernelTie = command.kind !== 'docker' && findSetpriv();
+  const kernelTie = tie === 'kernel' && command.kind !== 'docker' && findSetpriv();
   const child = kernelTie
     ? spawnTied(kernelTie, command, deathSignal)
     : spawnGuarded(command, settings, deathSignal);
@@ -210,7 +215,8 @@ function spawnGuarded(
 function withEnv(command: ServerCommand): { env?: NodeJS.ProcessEnv } {
   if (command.kind !== 'unpacked') return {};
   // `env` instead of our own environment: the libraries beside the binary are for the server alone.
-  return { env: { PATH: '/usr/local/bin:/usr/bin:/bin', LD_LIBRARY_PATH: command.libraryPath } };
+  const libraries = command.libraryPath === '' ? {} : { LD_LIBRARY_PATH: command.libraryPath };
+  return { env: { PATH: '/usr/local/bin:/usr/bin:/bin', ...libraries } };
 }
 
 function findSetpriv(): string | undefined {
@@ -246,18 +252,24 @@ function renderConfig(settings: ServerSettings, inContainer: boolean): string {
   ].join('\n')}\n`;
 }
 
-/** A port on 127.0.0.1 that was free a moment ago. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/**
+ * A port on 127.0.0.1 that was free a moment ago. It lies below the range from which the kernel takes the ports of
+ * outgoing connections: otherwise, while a crashed server is away, a client could be given its port (even the
+ * client that tries to reconnect to it), and the server could not come back.
+ */
+export async function freePort(): Promise<number> {
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const port = randomInt(LOWEST_PORT, HIGHEST_PORT);
+    if (await isFree(port)) return port;
+  }
+  throw new Error(`No free port on 127.0.0.1 between ${LOWEST_PORT} and ${HIGHEST_PORT}.`);
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => {
-        if (address === null || typeof address === 'string') reject(new Error('no port to be had'));
-        else resolve(address.port);
-      });
-    });
+    probe.once('error', () => resolve(false));
+    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
   });
 }
 
