@@ -57,8 +57,6 @@ export interface JobsTable {
   session_id: string | null;
   message: string | null;
   media_ref: string | null;
-  /** JSON [[phone, name], …]. Null once everything is expanded. */
-  contacts: string | null;
   received: number;
   /** Contacts before this index have their task row. */
   expanded: number;
@@ -70,6 +68,18 @@ export interface JobsTable {
   created_at: Iso;
   updated_at: Iso;
   finished_at: Iso | null;
+}
+
+/**
+ * The contacts of a job that is not fully expanded, in slices. Apart from the job, because a row is written anew
+ * as a whole on each update, and the contacts of one job can be megabytes.
+ */
+export interface JobContactsTable {
+  job_id: string;
+  /** Index of the slice's first contact. */
+  first: number;
+  /** JSON [[phone, name], …]. */
+  contacts: string;
 }
 
 export interface TasksTable {
@@ -136,6 +146,7 @@ export interface Schema {
   session_bindings: SessionBindingsTable;
   sessions: SessionsTable;
   jobs: JobsTable;
+  job_contacts: JobContactsTable;
   tasks: TasksTable;
   recipient_senders: RecipientSendersTable;
   events: EventsTable;

@@ -64,7 +64,6 @@ export async function up(db: Kysely<unknown>, dialect: 'sqlite' | 'postgres'): P
     .addColumn('session_id', 'text')
     .addColumn('message', 'text')
     .addColumn('media_ref', 'text')
-    .addColumn('contacts', 'text')
     .addColumn('received', 'integer', (c) => c.notNull())
     .addColumn('expanded', 'integer', (c) => c.notNull().defaultTo(0))
     .addColumn('state', 'text', (c) => c.notNull())
@@ -77,6 +76,14 @@ export async function up(db: Kysely<unknown>, dialect: 'sqlite' | 'postgres'): P
     .execute();
   await db.schema.createIndex('jobs_state').on('jobs').columns(['state', 'created_at']).execute();
   await db.schema.createIndex('jobs_media').on('jobs').column('media_ref').execute();
+
+  await db.schema
+    .createTable('job_contacts')
+    .addColumn('job_id', 'text', (c) => c.notNull())
+    .addColumn('first', 'integer', (c) => c.notNull())
+    .addColumn('contacts', 'text', (c) => c.notNull())
+    .addPrimaryKeyConstraint('job_contacts_pk', ['job_id', 'first'])
+    .execute();
 
   await db.schema
     .createTable('tasks')
@@ -101,6 +108,7 @@ export async function up(db: Kysely<unknown>, dialect: 'sqlite' | 'postgres'): P
     .addPrimaryKeyConstraint('tasks_pk', ['id', 'session_id'])
     .execute();
   await db.schema.createIndex('tasks_job').on('tasks').columns(['job_id', 'state', 'position']).execute();
+  await db.schema.createIndex('tasks_job_sent').on('tasks').columns(['job_id', 'sent_at']).execute();
   await db.schema.createIndex('tasks_session').on('tasks').columns(['session_id', 'state']).execute();
   await db.schema.createIndex('tasks_media').on('tasks').columns(['media_ref', 'state']).execute();
   await db.schema.createIndex('tasks_created').on('tasks').column('created_at').execute();

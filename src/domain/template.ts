@@ -1,0 +1,5 @@
+/** The only placeholder there is. */
+const NAME = '{{name}}';
+
+/** Puts the contact's name in place of every `{{name}}`, letter by letter: nothing in either text is special. */
+export const renderMessage = (message: string, name: string): string => message.replaceAll(NAME, () => name);

@@ -1,0 +1,138 @@
+import type { Transaction } from 'kysely';
+import { type Clock, toIso } from '../../kernel/clock.ts';
+import type { Contact } from '../../protocol/messages.ts';
+import type { DispatchStore, DispatchTask, PlannedTask } from '../../services/dispatch/ports.ts';
+import type { JobRecord } from '../../services/intake/ports.ts';
+import type { Database } from './database.ts';
+import { toRecord } from './job-store.ts';
+import { rememberSenders, stickySenders } from './recipient-store.ts';
+import type { Schema } from './schema.ts';
+
+/** Rows per INSERT statement: below every engine's limit of parameters. */
+const ROWS_PER_INSERT = 250;
+
+export function createDispatchStore(database: Database, clock: Clock): DispatchStore {
+  const { db } = database;
+  const now = (): string => toIso(clock.nowMs());
+
+  const commit = (job: JobRecord, from: number, planned: readonly PlannedTask[], expired: boolean) =>
+    db.transaction().execute(async (tx) => {
+      const at = now();
+      // The write comes first: a transaction that begins by reading cannot be upgraded once another has written.
+      if (!(await moveCursor(tx, job, from, from + planned.length, at))) return false;
+      await insertTasks(tx, job, planned, at, expired);
+      if (!expired) await rememberSenders(tx, job.tenant, planned, at);
+      if (from + planned.length >= job.received) {
+        await tx.deleteFrom('job_contacts').where('job_id', '=', job.id).execute();
+      }
+      return true;
+    });
+
+  return {
+    async find(jobId) {
+      const row = await db.selectFrom('jobs').selectAll().where('id', '=', jobId).executeTakeFirst();
+      return row ? toRecord(row) : null;
+    },
+
+    async contacts(jobId, from) {
+      const slice = await db
+        .selectFrom('job_contacts')
+        .select(['first', 'contacts'])
+        .where('job_id', '=', jobId)
+        .where('first', '<=', from)
+        .orderBy('first', 'desc')
+        .limit(1)
+        .executeTakeFirst();
+      return slice ? (JSON.parse(slice.contacts) as Contact[]).slice(from - slice.first) : [];
+    },
+
+    stickySenders: (tenant, recipients) => stickySenders(db, tenant, recipients),
+    commit: (job, from, planned) => commit(job, from, planned, false),
+    commitExpired: (job, from, planned) => commit(job, from, planned, true),
+
+    async accepted(jobId, afterPosition, limit) {
+      const rows = await db
+        .selectFrom('tasks')
+        .select(['session_id', 'position', 'payload'])
+        .where('job_id', '=', jobId)
+        .where('state', '=', 'accepted')
+        .where('position', '>', afterPosition)
+        .orderBy('position')
+        .limit(limit)
+        .execute();
+      return rows.map((row) => ({
+        sessionId: row.session_id,
+        position: row.position,
+        task: JSON.parse(row.payload) as DispatchTask,
+      }));
+    },
+
+    async wait(jobId, waitingFor) {
+      await db
+        .updateTable('jobs')
+        .set({ state: 'waiting', waiting_for: waitingFor, updated_at: now() })
+        .where('id', '=', jobId)
+        .where('state', 'in', ['accepted', 'waiting', 'running'])
+        .execute();
+    },
+
+    async running(jobId) {
+      await db
+        .updateTable('jobs')
+        .set({ state: 'running', waiting_for: null, updated_at: now() })
+        .where('id', '=', jobId)
+        .where('state', 'in', ['accepted', 'waiting'])
+        .execute();
+    },
+  };
+}
+
+/** The fence of every chunk: a paused or cancelled job does not move, and two dispatchers cannot both move it. */
+async function moveCursor(
+  tx: Transaction<Schema>,
+  job: JobRecord,
+  from: number,
+  to: number,
+  at: string,
+): Promise<boolean> {
+  const { numUpdatedRows } = await tx
+    .updateTable('jobs')
+    .set({ expanded: to, state: 'running', waiting_for: null, updated_at: at })
+    .where('id', '=', job.id)
+    .where('expanded', '=', from)
+    .where('state', 'in', ['accepted', 'waiting', 'running'])
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
+}
+
+async function insertTasks(
+  tx: Transaction<Schema>,
+  job: JobRecord,
+  planned: readonly PlannedTask[],
+  at: string,
+  expired: boolean,
+): Promise<void> {
+  for (let index = 0; index < planned.length; index += ROWS_PER_INSERT) {
+    await tx
+      .insertInto('tasks')
+      .values(
+        planned.slice(index, index + ROWS_PER_INSERT).map(({ sessionId, position, task }) => ({
+          id: task.taskId,
+          session_id: sessionId,
+          job_id: job.id,
+          position,
+          recipient: task.to,
+          state: expired ? 'failed' : 'accepted',
+          payload: JSON.stringify(task),
+          attempts: 0,
+          media_ref: task.mediaRef ?? null,
+          reason: expired ? 'expired' : null,
+          created_at: at,
+          ended_at: expired ? at : null,
+        })),
+      )
+      // Only a task that somebody enqueued by hand under this very id can be there already.
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+  }
+}

@@ -1,0 +1,203 @@
+import type { Selectable } from 'kysely';
+import { sql } from 'kysely';
+import type { JobState } from '../../domain/job-state.ts';
+import { type Clock, toIso } from '../../kernel/clock.ts';
+import { invalid } from '../../kernel/errors.ts';
+import type { Contact } from '../../protocol/messages.ts';
+import type { JobRecord, JobStore, NewJob } from '../../services/intake/ports.ts';
+import type { Database } from './database.ts';
+import type { JobsTable } from './schema.ts';
+
+/** Contacts per row of `job_contacts`, and per step of the dispatcher. */
+export const CONTACTS_PER_SLICE = 500;
+/** Rows per INSERT statement. */
+const SLICES_PER_INSERT = 50;
+
+/** States of a task in which it still has no end. */
+export const OPEN_TASK_STATES = ['accepted', 'queued', 'claimed'] as const;
+
+export function createJobStore(database: Database, clock: Clock): JobStore {
+  const { db } = database;
+  const now = (): string => toIso(clock.nowMs());
+
+  return {
+    async insert(job) {
+      return db.transaction().execute(async (tx) => {
+        const { numInsertedOrUpdatedRows } = await tx
+          .insertInto('jobs')
+          .values(jobRow(job, now()))
+          // Whichever is taken, the id or the key: two requests at once make one job.
+          .onConflict((conflict) => conflict.doNothing())
+          .executeTakeFirst();
+        if (!numInsertedOrUpdatedRows) return false;
+        const slices = slicesOf(job.id, job.contacts);
+        for (let at = 0; at < slices.length; at += SLICES_PER_INSERT) {
+          await tx
+            .insertInto('job_contacts')
+            .values(slices.slice(at, at + SLICES_PER_INSERT))
+            .execute();
+        }
+        return true;
+      });
+    },
+
+    async find(jobId) {
+      const row = await db.selectFrom('jobs').selectAll().where('id', '=', jobId).executeTakeFirst();
+      return row ? toRecord(row) : null;
+    },
+
+    async findByKey(key) {
+      const row = await db
+        .selectFrom('jobs')
+        .selectAll()
+        .where((e) => e.or([e('idempotency_key', '=', key), e('id', '=', key)]))
+        .orderBy(sql`case when idempotency_key = ${key} then 0 else 1 end`)
+        .limit(1)
+        .executeTakeFirst();
+      return row ? toRecord(row) : null;
+    },
+
+    async list({ state, limit, cursor }) {
+      let query = db.selectFrom('jobs').selectAll();
+      if (state) query = query.where('state', '=', state);
+      if (cursor) {
+        const [createdAt, id] = decodeCursor(cursor);
+        query = query.where((e) =>
+          e.or([e('created_at', '<', createdAt), e.and([e('created_at', '=', createdAt), e('id', '<', id)])]),
+        );
+      }
+      const rows = await query
+        .orderBy('created_at', 'desc')
+        .orderBy('id', 'desc')
+        .limit(limit + 1)
+        .execute();
+      const last = rows.length > limit ? rows[limit - 1] : undefined;
+      return {
+        jobs: rows.slice(0, limit).map(toRecord),
+        nextCursor: last ? encodeCursor(last.created_at, last.id) : null,
+      };
+    },
+
+    async move(jobId, from, to) {
+      const { numUpdatedRows } = await db
+        .updateTable('jobs')
+        .set({ state: to, waiting_for: null, finished_at: null, updated_at: now() })
+        .where('id', '=', jobId)
+        .where('state', 'in', from)
+        .executeTakeFirst();
+      return numUpdatedRows > 0n;
+    },
+
+    async inStates(states, after, limit) {
+      const rows = await db
+        .selectFrom('jobs')
+        .selectAll()
+        .where('state', 'in', states)
+        .where('id', '>', after)
+        .orderBy('id')
+        .limit(limit)
+        .execute();
+      return rows.map(toRecord);
+    },
+
+    async finishIfEnded(jobId) {
+      const at = now();
+      const { numUpdatedRows } = await db
+        .updateTable('jobs')
+        .set({ state: 'done', waiting_for: null, finished_at: at, updated_at: at })
+        .where('id', '=', jobId)
+        .where('state', 'in', ['accepted', 'waiting', 'running'])
+        .whereRef('expanded', '>=', 'received')
+        .where(({ not, exists, selectFrom }) =>
+          not(
+            exists(
+              selectFrom('tasks')
+                .select('tasks.id')
+                .where('tasks.job_id', '=', jobId)
+                .where('tasks.state', 'in', OPEN_TASK_STATES),
+            ),
+          ),
+        )
+        .executeTakeFirst();
+      return numUpdatedRows > 0n;
+    },
+
+    async stampFinished(jobId) {
+      await db.transaction().execute(async (tx) => {
+        await tx
+          .updateTable('jobs')
+          .set({ finished_at: now() })
+          .where('id', '=', jobId)
+          .where('finished_at', 'is', null)
+          .execute();
+        await tx.deleteFrom('job_contacts').where('job_id', '=', jobId).execute();
+      });
+    },
+  };
+}
+
+function jobRow(job: NewJob, now: string) {
+  return {
+    id: job.id,
+    idempotency_key: job.idempotencyKey,
+    digest: job.digest,
+    tenant: job.tenant,
+    session_id: job.sessionId,
+    message: job.message,
+    media_ref: job.mediaRef,
+    received: job.contacts.length,
+    expanded: 0,
+    state: 'accepted',
+    waiting_for: null,
+    not_before: job.notBefore,
+    expires_at: job.expiresAt,
+    created_at: now,
+    updated_at: now,
+    finished_at: null,
+  };
+}
+
+function slicesOf(jobId: string, contacts: readonly Contact[]) {
+  const slices: { job_id: string; first: number; contacts: string }[] = [];
+  for (let first = 0; first < contacts.length; first += CONTACTS_PER_SLICE) {
+    const slice = contacts.slice(first, first + CONTACTS_PER_SLICE);
+    slices.push({ job_id: jobId, first, contacts: JSON.stringify(slice) });
+  }
+  return slices;
+}
+
+/** @internal shared with the dispatcher's store */
+export const toRecord = (row: Selectable<JobsTable>): JobRecord => ({
+  id: row.id,
+  digest: row.digest,
+  tenant: row.tenant,
+  sessionId: row.session_id,
+  message: row.message,
+  mediaRef: row.media_ref,
+  received: row.received,
+  expanded: row.expanded,
+  state: row.state as JobState,
+  waitingFor: row.waiting_for,
+  notBefore: row.not_before,
+  expiresAt: row.expires_at,
+  createdAt: row.created_at,
+  updatedAt: row.updated_at,
+  finishedAt: row.finished_at,
+});
+
+const encodeCursor = (createdAt: string, id: string): string =>
+  Buffer.from(JSON.stringify([createdAt, id])).toString('base64url');
+
+function decodeCursor(cursor: string): [string, string] {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
+    if (Array.isArray(value) && typeof value[0] === 'string' && typeof value[1] === 'string') {
+      return [value[0], value[1]];
+    }
+  } catch {
+    // Not one of ours: said below.
+  }
+  throw invalid('invalid_request', 'cursor is not one that this endpoint gave', {
+    details: { field: 'cursor' },
+  });
+}

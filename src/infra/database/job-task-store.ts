@@ -1,0 +1,123 @@
+import { type Clock, toIso } from '../../kernel/clock.ts';
+import type { JobTaskStore } from '../../services/intake/ports.ts';
+import type { Database } from './database.ts';
+import { OPEN_TASK_STATES } from './job-store.ts';
+
+const IDS_PER_STATEMENT = 1000;
+
+/** The task rows of a job, for what people ask and do. */
+export function createJobTaskStore({ db }: Database, clock: Clock): JobTaskStore {
+  const inBatches = async (ids: readonly string[], run: (batch: string[]) => Promise<unknown>) => {
+    for (let at = 0; at < ids.length; at += IDS_PER_STATEMENT) {
+      await run(ids.slice(at, at + IDS_PER_STATEMENT));
+    }
+  };
+
+  const countsOf = async (jobIds: readonly string[]) => {
+    const counts = new Map<string, Map<string, number>>(jobIds.map((id) => [id, new Map()]));
+    if (jobIds.length === 0) return counts;
+    const rows = await db
+      .selectFrom('tasks')
+      .select((e) => ['job_id', 'state', e.fn.countAll<number>().as('count')])
+      .where('job_id', 'in', jobIds)
+      .groupBy(['job_id', 'state'])
+      .execute();
+    for (const row of rows) counts.get(row.job_id ?? '')?.set(row.state, Number(row.count));
+    return counts;
+  };
+
+  return {
+    countsOf,
+    counts: async (jobId) => (await countsOf([jobId])).get(jobId) ?? new Map(),
+
+    async sentSince(jobId, since) {
+      const row = await db
+        .selectFrom('tasks')
+        .select((e) => e.fn.countAll<number>().as('count'))
+        .where('job_id', '=', jobId)
+        .where('sent_at', '>=', since)
+        .executeTakeFirst();
+      return Number(row?.count ?? 0);
+    },
+
+    async openBySession(jobId) {
+      const rows = await db
+        .selectFrom('tasks')
+        .select((e) => ['session_id', e.fn.countAll<number>().as('count')])
+        .where('job_id', '=', jobId)
+        .where('state', 'in', OPEN_TASK_STATES)
+        .groupBy('session_id')
+        .execute();
+      return rows.map((row) => ({ sessionId: row.session_id, count: Number(row.count) }));
+    },
+
+    async idsOf(jobId, sessionId, states) {
+      const rows = await db
+        .selectFrom('tasks')
+        .select('id')
+        .where('job_id', '=', jobId)
+        .where('session_id', '=', sessionId)
+        .where('state', 'in', states)
+        .orderBy('position')
+        .execute();
+      return rows.map((row) => row.id);
+    },
+
+    putBack: (sessionId, taskIds) =>
+      inBatches(taskIds, (batch) =>
+        db
+          .updateTable('tasks')
+          .set({ state: 'accepted', queued_at: null })
+          .where('session_id', '=', sessionId)
+          .where('id', 'in', batch)
+          .where('state', 'in', OPEN_TASK_STATES)
+          .execute(),
+      ),
+
+    cancel: (sessionId, taskIds) =>
+      inBatches(taskIds, (batch) =>
+        db
+          .updateTable('tasks')
+          .set({ state: 'cancelled', reason: 'cancelled', ended_at: toIso(clock.nowMs()) })
+          .where('session_id', '=', sessionId)
+          .where('id', 'in', batch)
+          .where('state', 'in', OPEN_TASK_STATES)
+          .execute(),
+      ),
+
+    async failed(jobId) {
+      const rows = await db
+        .selectFrom('tasks')
+        .select(['id', 'session_id'])
+        .where('job_id', '=', jobId)
+        .where('state', '=', 'failed')
+        .where((e) => e.or([e('reason', 'is', null), e('reason', '<>', 'expired')]))
+        .orderBy('position')
+        .execute();
+      return rows.map((row) => ({ taskId: row.id, sessionId: row.session_id }));
+    },
+
+    async reassign(moves) {
+      await db.transaction().execute(async (tx) => {
+        for (const { taskId, from, to } of moves) {
+          await tx
+            .updateTable('tasks')
+            .set({
+              session_id: to,
+              state: 'accepted',
+              reason: null,
+              attempts: 0,
+              whatsapp_id: null,
+              queued_at: null,
+              claimed_at: null,
+              ended_at: null,
+            })
+            .where('id', '=', taskId)
+            .where('session_id', '=', from)
+            .where('state', '=', 'failed')
+            .execute();
+        }
+      });
+    },
+  };
+}
