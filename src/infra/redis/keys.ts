@@ -25,8 +25,12 @@ export const keys = {
   proxiesDraining: 'proxies:draining',
   /** HASH proxy → JSON {error, at}. */
   proxyErrors: 'proxies:errors',
-  /** ZSET profile → upload order, over the available ones. */
+  /** ZSET profile → upload order, over the available ones that nobody put aside. */
   profilesOrder: 'profiles:order',
+  /** HASH sessionId → profile, for stopped sessions that keep their profile. */
+  profilesKept: 'profiles:kept',
+  /** The last place given out in `profiles:order`. */
+  profileSequence: 'profiles:sequence',
   uploadStaging: (kind: string, uploadId: string) => `upload:${kind}:${uploadId}`,
 
   /** HASH fingerprint of raw → lease. */
