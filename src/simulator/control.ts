@@ -103,7 +103,7 @@ export class SimulatorControl {
 
   /** The phone scans the QR code that a client shows. @throws FlotillaError `bad_qr`, `qr_expired`, `device_cap_reached` */
   scan(phone: string, qr: string): SessionView {
-    return this.#viewOf(this.#network.pairing.scan(this.#network, phone, qr));
+    return this.#viewOf(this.#network.pairing.scan(phone, qr));
   }
 
   /** Ends the connections of a phone's devices, or of one. @returns how many were open */

@@ -41,20 +41,21 @@ export interface Simulator extends SimulatorControl {
 export async function startSimulator(options: SimulatorOptions = {}): Promise<Simulator> {
   const host = options.host ?? '127.0.0.1';
   const clock = systemClock;
+  const directory = new Directory({
+    seed: options.seed ?? randomBytes(16).toString('hex'),
+    maxDevicesPerPhone: options.maxDevicesPerPhone ?? 4,
+  });
   const network: Network = {
     clock,
     settings: makeSettings(options.settings),
-    directory: new Directory({
-      seed: options.seed ?? randomBytes(16).toString('hex'),
-      maxDevicesPerPhone: options.maxDevicesPerPhone ?? 4,
-    }),
+    directory,
     recorder: new Recorder(),
     faults: new Faults(),
     ledger: new ProxyLedger(),
     media: new MediaStore(options.mediaBytes ?? DEFAULT_MEDIA_BYTES),
     noise: makeNoiseIdentity(),
     schedule: new Schedule(),
-    pairing: new PairingDesk(),
+    pairing: new PairingDesk({ directory, clock }),
     connections: new Set(),
     mediaHost: '',
   };

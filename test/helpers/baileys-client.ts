@@ -9,10 +9,10 @@ import {
   type SignalDataSet,
   type SignalDataTypeMap,
   type UserFacingSocketConfig,
+  WA_CERT_DETAILS,
   type WAMessage,
   type WAMessageUpdate,
   type WASocket,
-  WA_CERT_DETAILS,
 } from '@whiskeysockets/baileys';
 import { HttpsProxyAgent } from 'https-proxy-agent';
 import { SocksProxyAgent } from 'socks-proxy-agent';
@@ -154,7 +154,8 @@ export class BaileysClient {
     content: Parameters<WASocket['sendMessage']>[1],
     options: { messageId?: string; ackTimeoutMs?: number } = {},
   ): Promise<{ id: string; ack: BinaryNode | undefined }> {
-    const id = options.messageId ?? `3EB0${Math.random().toString(16).slice(2).toUpperCase().padEnd(18, '0')}`;
+    const id =
+      options.messageId ?? `3EB0${Math.random().toString(16).slice(2).toUpperCase().padEnd(18, '0')}`;
     const ack = this.sock.waitForMessage(id, options.ackTimeoutMs ?? 5000) as Promise<BinaryNode | undefined>;
     // A connection that breaks rejects the wait while the send is still under way.
     ack.catch(() => undefined);

@@ -11,7 +11,7 @@ import { Gate } from './gate.ts';
 import type { Inbound } from './inbound.ts';
 import { logIn, logOff } from './login.ts';
 import { routeMessage } from './messages.ts';
-import { answerQuery } from './queries.ts';
+import { answerQuery, isGoingActive } from './queries.ts';
 
 const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024;
 
@@ -59,9 +59,11 @@ export class ChatServer implements ConnectionHandler {
     switch (node.tag) {
       case 'iq':
         if (node.attrs.type === 'get' || node.attrs.type === 'set') {
-          return answerQuery(this.#network, connection, node);
+          answerQuery(this.#network, connection, node);
+          if (connection.device && isGoingActive(node)) await this.#inbound.welcome(connection.device);
+          return;
         }
-        return this.#network.pairing.answer(this.#network, connection, node);
+        return this.#network.pairing.answer(connection, node);
       case 'message':
         return routeMessage(this.#network, connection, node);
       case 'receipt':

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { deflateSync } from 'node:zlib';
 import { type BinaryNode, proto } from '@whiskeysockets/baileys';
 import { bundleOfRetryReceipt } from '../accounts/device-keys.ts';
 import { type Account, type Device, lidJid, phoneJid } from '../accounts/directory.ts';
@@ -24,6 +25,7 @@ export interface InboundRequest {
 /** What simulated people write to sessions. Keeps the last ones, in case a client asks for one again. */
 export class Inbound {
   readonly #network: Network;
+  readonly #welcomed = new WeakSet<Device>();
   readonly #sent = new Map<string, { from: Account; encoded: Uint8Array; receivedBy: number }>();
 
   constructor(network: Network) {
@@ -38,7 +40,7 @@ export class Inbound {
     const { directory } = this.#network;
     const devices = directory.linked(request.to).filter(({ keys }) => request.plaintext || keys.uploaded);
     const from = directory.account(request.from);
-    const id = request.id ?? `3A${randomBytes(9).toString('hex').toUpperCase()}`;
+    const id = request.id ?? newMessageId();
     const encoded = proto.Message.encode({ conversation: request.text }).finish();
     this.#remember(id, from, encoded);
     for (const device of devices) {
@@ -48,6 +50,32 @@ export class Inbound {
       this.#post(id, from, device, content);
     }
     return { id, devices: devices.length };
+  }
+
+  /**
+   * A phone's first words to a new device: a history sync with nothing in it. Without one, a client holds all
+   * events back for 20 seconds after its first login.
+   */
+  async welcome(device: Device): Promise<void> {
+    if (this.#welcomed.has(device) || !device.keys.uploaded) return;
+    this.#welcomed.add(device);
+    const syncType = proto.HistorySync.HistorySyncType.INITIAL_BOOTSTRAP;
+    const history = proto.HistorySync.encode({ syncType }).finish();
+    const encoded = proto.Message.encode({
+      protocolMessage: {
+        type: proto.Message.ProtocolMessage.Type.HISTORY_SYNC_NOTIFICATION,
+        historySyncNotification: {
+          syncType,
+          progress: 100,
+          initialHistBootstrapInlinePayload: deflateSync(history),
+        },
+      },
+    }).finish();
+    const phone = device.account;
+    const id = newMessageId();
+    this.#remember(id, phone, encoded);
+    const content = await this.#encrypt(phone, device, encoded);
+    this.#post(id, phone, device, content, { category: 'peer', sender_lid: undefined });
   }
 
   /** How many devices have confirmed the message; undefined for one that is not remembered. */
@@ -82,7 +110,13 @@ export class Inbound {
     return element('enc', { v: '2', type }, data);
   }
 
-  #post(id: string, from: Account, device: Device, content: BinaryNode): void {
+  #post(
+    id: string,
+    from: Account,
+    device: Device,
+    content: BinaryNode,
+    attrs: Record<string, string | undefined> = {},
+  ): void {
     device.mailbox.post(
       messageKey(id),
       element(
@@ -94,6 +128,7 @@ export class Inbound {
           t: stanzaTime(this.#network),
           notify: from.name,
           type: 'text',
+          ...attrs,
         },
         [content],
       ),
@@ -106,3 +141,5 @@ export class Inbound {
     if (this.#sent.size > REMEMBERED && oldest !== undefined) this.#sent.delete(oldest);
   }
 }
+
+const newMessageId = (): string => `3A${randomBytes(9).toString('hex').toUpperCase()}`;

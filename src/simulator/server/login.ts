@@ -15,10 +15,15 @@ export function logIn(network: Network, connection: ClientConnection, payload: p
     device: number,
     ...(connection.proxy !== undefined && { proxy: connection.proxy }),
   });
-  if (fault) return fault.code === undefined ? connection.drop() : refuse(connection, fault.code);
+  if (fault) {
+    if (fault.code === undefined) connection.drop();
+    else refuse(connection, fault.code);
+    return;
+  }
   const device = network.directory.byNoiseKey(connection.noiseKey);
   if (!device || device.account.phone !== phone || device.number !== number) {
-    return refuse(connection, LOGGED_OUT);
+    refuse(connection, LOGGED_OUT);
+    return;
   }
   const earlier = connectionsOf(network, device);
   connection.device = device;

@@ -86,7 +86,8 @@ function answer(posting: Posting, afterwards: () => void): void {
   const { network, connection, node, place } = posting;
   if (network.faults.strike('drop-before-ack', place)) {
     connection.drop();
-    return afterwards();
+    afterwards();
+    return;
   }
   const delay = network.faults.strike('delay-ack', place);
   const acknowledgeNow = () => {

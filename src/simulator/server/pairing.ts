@@ -1,8 +1,8 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { type BinaryNode, Curve, proto } from '@whiskeysockets/baileys';
+import type { Clock } from '../../kernel/clock.ts';
 import { invalid, notFound } from '../../kernel/errors.ts';
-import { type Device, lidJid, phoneJid } from '../accounts/directory.ts';
-import type { Network } from '../network.ts';
+import { type Device, type Directory, lidJid, phoneJid } from '../accounts/directory.ts';
 import { bytesOf, childOf, element, SERVER_JID } from '../wire/nodes.ts';
 import type { ClientConnection } from './connection.ts';
 
@@ -39,11 +39,21 @@ function parseQr(qr: string): { ref: string; noiseKey: Buffer; identity: Buffer;
 export class PairingDesk {
   readonly #byRef = new Map<string, Offer>();
   readonly #byConnection = new Map<ClientConnection, Offer>();
+  readonly #directory: Directory;
+  readonly #clock: Clock;
+
+  constructor(dependencies: { directory: Directory; clock: Clock }) {
+    this.#directory = dependencies.directory;
+    this.#clock = dependencies.clock;
+  }
 
   /** A client without an account: gives it references to make QR codes of. */
   offer(connection: ClientConnection, payload: proto.ClientPayload): void {
     const identity = payload.devicePairingData?.eIdent;
-    if (!identity) return connection.drop();
+    if (!identity) {
+      connection.drop();
+      return;
+    }
     const refs = Array.from({ length: REFS }, () => `2@${randomBytes(48).toString('base64')}`);
     const offer: Offer = { connection, refs, identity: Buffer.from(identity) };
     this.#byConnection.set(connection, offer);
@@ -75,7 +85,7 @@ export class PairingDesk {
    * The phone scans: links the client that shows this code as a new device.
    * @throws FlotillaError `bad_qr`, `qr_expired`, `device_cap_reached`
    */
-  scan(network: Network, phone: string, qr: string): Device {
+  scan(phone: string, qr: string): Device {
     const { ref, noiseKey, identity, secret } = parseQr(qr);
     const offer = this.#byRef.get(ref);
     if (!offer || offer.connection.closed) {
@@ -84,11 +94,11 @@ export class PairingDesk {
     if (noiseKey.toString('hex') !== offer.connection.noiseKey || !identity.equals(offer.identity)) {
       throw invalid('bad_qr', 'the keys in the code are not those of the client that waits with it');
     }
-    const device = network.directory.link(phone, offer.connection.noiseKey);
+    const device = this.#directory.link(phone, offer.connection.noiseKey);
     const party = device.account.party();
     const details = proto.ADVDeviceIdentity.encode({
       rawId: randomBytes(4).readUInt32BE(0),
-      timestamp: Math.floor(network.clock.nowMs() / 1000),
+      timestamp: Math.floor(this.#clock.nowMs() / 1000),
       keyIndex: device.number,
       accountType: proto.ADVEncryptionType.E2EE,
       deviceType: proto.ADVEncryptionType.E2EE,
@@ -121,7 +131,7 @@ export class PairingDesk {
   }
 
   /** The client's answer to a scan: checked, then told to connect again (515). */
-  answer(network: Network, connection: ClientConnection, node: BinaryNode): void {
+  answer(connection: ClientConnection, node: BinaryNode): void {
     const identityNode = childOf(childOf(node, 'pair-device-sign'), 'device-identity');
     const offer = this.#byConnection.get(connection);
     const signed = bytesOf(identityNode);
@@ -131,7 +141,7 @@ export class PairingDesk {
     const message = Buffer.concat([DEVICE_SIGNATURE, details, offer.identity, accountKey]);
     this.forget(connection);
     if (!deviceSignature || !Curve.verify(offer.identity, message, Buffer.from(deviceSignature))) {
-      network.directory.unlink(device);
+      this.#directory.unlink(device);
       connection.drop();
       return;
     }

@@ -10,33 +10,44 @@ import { answerUsync } from './usync.ts';
 
 const MEDIA_CONN_TTL_SECONDS = 3600;
 
-/** Answers an `<iq>` of type get or set. A query that the network does not know gets an empty result. */
+/** Answers an `<iq>` of type get or set, and does what it asks for. */
 export function answerQuery(network: Network, connection: ClientConnection, query: BinaryNode): void {
+  connection.send(resultOf(query, answerOf(network, connection, query)));
+  if (isGoingActive(query)) goActive(connection);
+  if (query.attrs.xmlns === 'md' && childOf(query, 'remove-companion-device') && connection.device) {
+    removeDevice(network, connection.device);
+  }
+}
+
+/** Whether a client says that it is ready for what waits for it. */
+export const isGoingActive = (query: BinaryNode): boolean =>
+  query.attrs.xmlns === 'passive' && childOf(query, 'active') !== undefined;
+
+/** The content of the answer. A query that the network does not know gets an empty result. */
+function answerOf(
+  network: Network,
+  connection: ClientConnection,
+  query: BinaryNode,
+): BinaryNode[] | undefined {
   switch (query.attrs.xmlns) {
     case 'encrypt':
       return answerKeys(network, connection, query);
     case 'usync':
-      return connection.send(answerUsync(network, query));
-    case 'passive':
-      connection.send(resultOf(query));
-      if (childOf(query, 'active')) goActive(connection);
-      return;
+      return answerUsync(network, query);
     case 'w:m':
-      return connection.send(resultOf(query, [mediaConnection(network, connection)]));
+      return [mediaConnection(network, connection)];
     case 'abt':
-      return connection.send(resultOf(query, [element('props', { protocol: '1' })]));
+      return [element('props', { protocol: '1' })];
     case 'blocklist':
-      return connection.send(resultOf(query, [element('list')]));
+      return [element('list')];
     case 'privacy':
-      return connection.send(resultOf(query, [privacySettings(query)]));
+      return [privacySettings(query)];
     case 'w:mex':
-      return connection.send(resultOf(query, [element('result', {}, Buffer.from(MEX_ANSWER))]));
+      return [element('result', {}, Buffer.from(MEX_ANSWER))];
     case 'w:sync:app:state':
-      return connection.send(resultOf(query, [emptyCollections(query)]));
-    case 'md':
-      return answerDevices(network, connection, query);
+      return [emptyCollections(query)];
     default:
-      return connection.send(resultOf(query));
+      return undefined;
   }
 }
 
@@ -44,27 +55,20 @@ const MEX_ANSWER = JSON.stringify({
   data: { xwa2_fetch_account_reachout_timelock: { is_active: false, time_enforcement_ends: '0' } },
 });
 
-function answerDevices(network: Network, connection: ClientConnection, query: BinaryNode): void {
-  connection.send(resultOf(query));
-  if (childOf(query, 'remove-companion-device') && connection.device) {
-    removeDevice(network, connection.device);
-  }
-}
-
-function answerKeys(network: Network, connection: ClientConnection, query: BinaryNode): void {
+function answerKeys(
+  network: Network,
+  connection: ClientConnection,
+  query: BinaryNode,
+): BinaryNode[] | undefined {
   const keys = connection.device?.keys;
   const wanted = childOf(query, 'key');
-  if (wanted) return connection.send(resultOf(query, [keyList(network, wanted)]));
-  if (!keys) return connection.send(resultOf(query));
-  if (childOf(query, 'count')) {
-    return connection.send(resultOf(query, [element('count', { value: keys.count.toString() })]));
-  }
-  if (childOf(query, 'digest')) {
-    return connection.send(resultOf(query, keys.base ? [digestOf(keys.base)] : []));
-  }
+  if (wanted) return [keyList(network, wanted)];
+  if (!keys) return undefined;
+  if (childOf(query, 'count')) return [element('count', { value: keys.count.toString() })];
+  if (childOf(query, 'digest')) return keys.base && [digestOf(keys.base)];
   if (childOf(query, 'rotate')) keys.rotate(query);
   else if (childOf(query, 'registration')) keys.upload(query);
-  connection.send(resultOf(query));
+  return undefined;
 }
 
 function keyList(network: Network, wanted: BinaryNode): BinaryNode {

@@ -1,19 +1,17 @@
 import type { BinaryNode } from '@whiskeysockets/baileys';
 import { type Account, lidJid, phoneJid } from '../accounts/directory.ts';
 import type { Network } from '../network.ts';
-import { bytesOf, childOf, childrenOf, element, elementsOf, resultOf } from '../wire/nodes.ts';
+import { bytesOf, childOf, childrenOf, element, elementsOf } from '../wire/nodes.ts';
 
-/** Answers "who is this, with which devices": `<iq xmlns=usync>`. */
-export function answerUsync(network: Network, query: BinaryNode): BinaryNode {
+/** The answer to "who is this, with which devices": `<iq xmlns=usync>`. */
+export function answerUsync(network: Network, query: BinaryNode): BinaryNode[] {
   const usync = childOf(query, 'usync');
   const protocols = elementsOf(childOf(usync, 'query')).map(({ tag }) => tag);
   const users = childrenOf(childOf(usync, 'list'), 'user').flatMap((user) => {
     const asked = subjectOf(network, user);
     return asked ? [userNode(asked.account, asked.jid, protocols)] : [];
   });
-  return resultOf(query, [
-    element('usync', { ...usync?.attrs }, [element('result'), element('list', {}, users)]),
-  ]);
+  return [element('usync', { ...usync?.attrs }, [element('result'), element('list', {}, users)])];
 }
 
 /** A user is named by a JID, or by a number in international form (`<contact>+972…</contact>`). */
