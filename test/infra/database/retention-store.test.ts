@@ -1,81 +1,87 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type Database, openDatabase } from '../../../src/infra/database/database.ts';
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Database } from '../../../src/infra/database/database.ts';
 import { createRetentionStore } from '../../../src/infra/database/retention-store.ts';
+import { databaseEngines } from '../../conformance/databases.ts';
 
 const OLD = '2026-01-01T00:00:00.000Z';
 const CUT = '2026-02-01T00:00:00.000Z';
 const NEW = '2026-03-01T00:00:00.000Z';
 
-let database: Database;
-beforeEach(async () => {
-  database = await openDatabase({ sqlitePath: ':memory:' });
-});
-afterEach(() => database.close());
+describe.each(databaseEngines())('retention on $name', (engine) => {
+  describe.skipIf(engine.skip !== null)(engine.skip ?? 'store', () => {
+    let database: Database;
+    beforeEach(async () => {
+      database = await engine.open();
+    });
+    afterAll(() => engine.stop());
+    afterEach(() => database.close());
 
-const task = (id: string, state: string, created_at: string, job_id: string | null = null) =>
-  database.db
-    .insertInto('tasks')
-    .values({ id, session_id: 's', state, created_at, job_id, payload: '{}', position: 0, attempts: 0 })
-    .execute();
-const job = (id: string, state: string, finished_at: string | null) =>
-  database.db
-    .insertInto('jobs')
-    .values({
-      id,
-      digest: id,
-      received: 1,
-      expanded: 1,
-      state,
-      created_at: OLD,
-      updated_at: OLD,
-      finished_at,
-    })
-    .execute();
+    const task = (id: string, state: string, created_at: string, job_id: string | null = null) =>
+      database.db
+        .insertInto('tasks')
+        .values({ id, session_id: 's', state, created_at, job_id, payload: '{}', position: 0, attempts: 0 })
+        .execute();
+    const job = (id: string, state: string, finished_at: string | null) =>
+      database.db
+        .insertInto('jobs')
+        .values({
+          id,
+          digest: id,
+          received: 1,
+          expanded: 1,
+          state,
+          created_at: OLD,
+          updated_at: OLD,
+          finished_at,
+        })
+        .execute();
 
-test('deletes tasks that ended long ago, and no task that is still owed', async () => {
-  await task('old-read', 'read', OLD);
-  await task('old-failed', 'failed', OLD);
-  await task('old-queued', 'queued', OLD);
-  await task('old-claimed', 'claimed', OLD);
-  await task('new-read', 'read', NEW);
-  await job('running', 'running', null);
-  await job('done', 'done', OLD);
-  await task('of-running-job', 'sent', OLD, 'running');
-  await task('of-done-job', 'sent', OLD, 'done');
-  const store = createRetentionStore(database.db);
-  expect(await store.deleteEnded('tasks', CUT, 500)).toBe(3);
-  const left = await database.db.selectFrom('tasks').select('id').orderBy('id').execute();
-  expect(left.map(({ id }) => id)).toEqual(['new-read', 'of-running-job', 'old-claimed', 'old-queued']);
-});
+    test('deletes tasks that ended long ago, and no task that is still owed', async () => {
+      await task('old-read', 'read', OLD);
+      await task('old-failed', 'failed', OLD);
+      await task('old-queued', 'queued', OLD);
+      await task('old-claimed', 'claimed', OLD);
+      await task('new-read', 'read', NEW);
+      await job('running', 'running', null);
+      await job('done', 'done', OLD);
+      await task('of-running-job', 'sent', OLD, 'running');
+      await task('of-done-job', 'sent', OLD, 'done');
+      const store = createRetentionStore(database.db);
+      expect(await store.deleteEnded('tasks', CUT, 500)).toBe(3);
+      const left = await database.db.selectFrom('tasks').select('id').orderBy('id').execute();
+      expect(left.map(({ id }) => id)).toEqual(['new-read', 'of-running-job', 'old-claimed', 'old-queued']);
+    });
 
-test('takes small bites, and jobs only when they ended', async () => {
-  for (const id of ['a', 'b', 'c']) await job(id, 'done', OLD);
-  await job('running', 'running', null);
-  await job('new', 'done', NEW);
-  const store = createRetentionStore(database.db);
-  expect(await store.deleteEnded('jobs', CUT, 2)).toBe(2);
-  expect(await store.deleteEnded('jobs', CUT, 2)).toBe(1);
-  expect(await store.deleteEnded('jobs', CUT, 2)).toBe(0);
-});
+    test('takes small bites, and jobs only when they ended', async () => {
+      for (const id of ['a', 'b', 'c']) await job(id, 'done', OLD);
+      await job('running', 'running', null);
+      await job('new', 'done', NEW);
+      const store = createRetentionStore(database.db);
+      expect(await store.deleteEnded('jobs', CUT, 2)).toBe(2);
+      expect(await store.deleteEnded('jobs', CUT, 2)).toBe(1);
+      expect(await store.deleteEnded('jobs', CUT, 2)).toBe(0);
+    });
 
-test.each(['events', 'bindings', 'senders'] as const)('deletes old %s', async (subject) => {
-  for (const at of [OLD, NEW]) {
-    await database.db
-      .insertInto('events')
-      .values({ type: 't', session_id: null, job_id: null, data: '{}', created_at: at })
-      .execute();
-    await database.db
-      .insertInto('session_bindings')
-      .values({ bot_id: 's', status: 'released', created_at: at, updated_at: at })
-      .execute();
-    await database.db
-      .insertInto('recipient_senders')
-      .values({ tenant: '', recipient: at, session_id: 's', updated_at: at })
-      .execute();
-  }
-  await database.db
-    .insertInto('session_bindings')
-    .values({ bot_id: 's', status: 'active', created_at: OLD, updated_at: OLD })
-    .execute();
-  expect(await createRetentionStore(database.db).deleteEnded(subject, CUT, 500)).toBe(1);
+    test.each(['events', 'bindings', 'senders'] as const)('deletes old %s', async (subject) => {
+      for (const at of [OLD, NEW]) {
+        await database.db
+          .insertInto('events')
+          .values({ type: 't', session_id: null, job_id: null, data: '{}', created_at: at })
+          .execute();
+        await database.db
+          .insertInto('session_bindings')
+          .values({ bot_id: 's', status: 'released', created_at: at, updated_at: at })
+          .execute();
+        await database.db
+          .insertInto('recipient_senders')
+          .values({ tenant: '', recipient: at, session_id: 's', updated_at: at })
+          .execute();
+      }
+      await database.db
+        .insertInto('session_bindings')
+        .values({ bot_id: 's', status: 'active', created_at: OLD, updated_at: OLD })
+        .execute();
+      expect(await createRetentionStore(database.db).deleteEnded(subject, CUT, 500)).toBe(1);
+    });
+  });
 });
