@@ -93,8 +93,6 @@ export class BaileysClient {
       logger: silent,
       ...(agent && { agent }),
       fetchAgent: agent ?? new https.Agent({ ca: network.caPem }),
-      // A first connection otherwise holds events back for 20 seconds, waiting for a history sync.
-      shouldSyncHistoryMessage: () => false,
       ...config,
     });
     this.sock.ev.on('creds.update', (update) => Object.assign(auth.creds, update));

@@ -6,11 +6,13 @@ import {
   generateKeyPairSync,
   type KeyObject,
   sign,
+  verify,
 } from 'node:crypto';
 
 const X25519_PRIVATE_PREFIX = Buffer.from('302e020100300506032b656e04220420', 'hex');
 const X25519_PUBLIC_PREFIX = Buffer.from('302a300506032b656e032100', 'hex');
 const ED25519_PRIVATE_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
+const ED25519_PUBLIC_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
 const RAW_BYTES = 32;
 
 /** An X25519 key pair, raw: 32 bytes each. */
@@ -78,4 +80,37 @@ export function signingKeyPair(seed: Buffer): SigningKeyPair {
       return signature;
     },
   };
+}
+
+const P = 2n ** 255n - 19n;
+
+function power(base: bigint, exponent: bigint): bigint {
+  let result = 1n;
+  for (let square = base % P, left = exponent; left > 0n; left >>= 1n) {
+    if (left & 1n) result = (result * square) % P;
+    square = (square * square) % P;
+  }
+  return result;
+}
+
+const fromLittleEndian = (bytes: Uint8Array): bigint =>
+  BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`);
+
+/**
+ * Checks an XEdDSA signature against a raw X25519 public key: the Ed25519 check, on the Edwards point
+ * y = (u - 1) / (u + 1) with the sign that the signature carries.
+ */
+export function verifySignature(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  const u = fromLittleEndian(publicKey) & (2n ** 255n - 1n);
+  const y = ((u - 1n + P) * power(u + 1n, P - 2n)) % P;
+  const edwards = Buffer.from(y.toString(16).padStart(64, '0'), 'hex').reverse();
+  const plain = Buffer.from(signature);
+  edwards[31] = (edwards[31] ?? 0) | ((plain[63] ?? 0) & 0x80);
+  plain[63] = (plain[63] ?? 0) & 0x7f;
+  const key = createPublicKey({
+    key: Buffer.concat([ED25519_PUBLIC_PREFIX, edwards]),
+    format: 'der',
+    type: 'spki',
+  });
+  return verify(null, message, key, plain);
 }

@@ -1,8 +1,9 @@
 import { createHmac, randomBytes } from 'node:crypto';
-import { type BinaryNode, Curve, proto } from '@whiskeysockets/baileys';
+import { type BinaryNode, proto } from '@whiskeysockets/baileys';
 import type { Clock } from '../../kernel/clock.ts';
 import { invalid, notFound } from '../../kernel/errors.ts';
 import { type Device, type Directory, lidJid, phoneJid } from '../accounts/directory.ts';
+import { verifySignature } from '../keys/curve-keys.ts';
 import { bytesOf, childOf, element, SERVER_JID } from '../wire/nodes.ts';
 import type { ClientConnection } from './connection.ts';
 
@@ -140,7 +141,7 @@ export class PairingDesk {
     const { deviceSignature } = proto.ADVSignedDeviceIdentity.decode(signed);
     const message = Buffer.concat([DEVICE_SIGNATURE, details, offer.identity, accountKey]);
     this.forget(connection);
-    if (!deviceSignature || !Curve.verify(offer.identity, message, Buffer.from(deviceSignature))) {
+    if (!deviceSignature || !verifySignature(offer.identity, message, deviceSignature)) {
       this.#directory.unlink(device);
       connection.drop();
       return;
