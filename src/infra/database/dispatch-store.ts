@@ -67,6 +67,17 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
       }));
     },
 
+    async fail(sessionId, taskIds, reason) {
+      if (taskIds.length === 0) return;
+      await db
+        .updateTable('tasks')
+        .set({ state: 'failed', reason, ended_at: now() })
+        .where('session_id', '=', sessionId)
+        .where('id', 'in', taskIds)
+        .where('state', '=', 'accepted')
+        .execute();
+    },
+
     async wait(jobId, waitingFor) {
       await db
         .updateTable('jobs')

@@ -122,6 +122,16 @@ export function createJobStore(database: Database, clock: Clock): JobStore {
       return numUpdatedRows > 0n;
     },
 
+    async unsettled() {
+      const rows = await db
+        .selectFrom('jobs')
+        .selectAll()
+        .where('state', '=', 'cancelled')
+        .where('finished_at', 'is', null)
+        .execute();
+      return rows.map(toRecord);
+    },
+
     async stampFinished(jobId) {
       await db.transaction().execute(async (tx) => {
         await tx

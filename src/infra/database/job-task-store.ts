@@ -51,6 +51,16 @@ export function createJobTaskStore({ db }: Database, clock: Clock): JobTaskStore
       return rows.map((row) => ({ sessionId: row.session_id, count: Number(row.count) }));
     },
 
+    async sessionsOf(jobId) {
+      const rows = await db
+        .selectFrom('tasks')
+        .select('session_id')
+        .distinct()
+        .where('job_id', '=', jobId)
+        .execute();
+      return rows.map((row) => row.session_id);
+    },
+
     async idsOf(jobId, sessionId, states) {
       const rows = await db
         .selectFrom('tasks')

@@ -1,9 +1,11 @@
 import { DISPATCHABLE } from '../../domain/job-state.ts';
 import type { Clock } from '../../kernel/clock.ts';
+import { FlotillaError } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
+import { stateInWords } from '../intake/explain.ts';
 import type { JobRecord, SessionDirectory } from '../intake/ports.ts';
 import { planChunk, planExpired } from './plan.ts';
-import type { DispatchStore, OutboxDepths, PlannedTask, TaskSink } from './ports.ts';
+import type { DispatchStore, DispatchTask, OutboxDepths, PlannedTask, TaskSink } from './ports.ts';
 import { findSenders } from './senders.ts';
 
 /** What becomes of the queue's entry for the job. */
@@ -43,6 +45,9 @@ const LOOK_AGAIN_MS = 30_000;
 const LONGEST_DELAY_MS = 86_400_000;
 const TASKS_PER_HAND_OVER = 500;
 
+/** Can be tried again by another session: see retry-failed. */
+const SESSION_GONE = 'session_deleted';
+
 const FINISHED: RunOutcome = { kind: 'finished' };
 
 export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
@@ -56,20 +61,34 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
       const tasks = await store.accepted(jobId, after, TASKS_PER_HAND_OVER);
       const last = tasks.at(-1);
       if (!last) return;
-      await handOver(tasks);
+      const gone = await failForGoneSessions(tasks);
+      await handOver(tasks.filter(({ sessionId }) => !gone.has(sessionId)));
       after = last.position;
     }
+  };
+
+  /** A session can be deleted between the two runs: its outbox is nobody's. */
+  const failForGoneSessions = async (tasks: readonly PlannedTask[]): Promise<Set<string>> => {
+    const bySession = Map.groupBy(tasks, ({ sessionId }) => sessionId);
+    const existing = await deps.sessions.findMany([...bySession.keys()]);
+    const gone = [...bySession].filter(([sessionId]) => !existing.has(sessionId));
+    for (const [sessionId, rows] of gone)
+      await store.fail(sessionId, ids(rows.map(({ task }) => task)), SESSION_GONE);
+    return new Set(gone.map(([sessionId]) => sessionId));
   };
 
   const handOver = async (planned: readonly PlannedTask[]): Promise<void> => {
     const bySession = Map.groupBy(planned, ({ sessionId }) => sessionId);
     await Promise.all(
-      [...bySession].map(([sessionId, tasks]) =>
-        deps.sink.enqueue(
-          sessionId,
-          tasks.map(({ task }) => task),
-        ),
-      ),
+      [...bySession].map(async ([sessionId, rows]) => {
+        const tasks = rows.map(({ task }) => task);
+        try {
+          await deps.sink.enqueue(sessionId, tasks);
+        } catch (error) {
+          if (!isSessionGone(error)) throw error;
+          await store.fail(sessionId, ids(tasks), SESSION_GONE);
+        }
+      }),
     );
   };
 
@@ -81,7 +100,7 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
     return { kind: 'later', delayMs: Math.min(delayMs, LONGEST_DELAY_MS) };
   };
 
-  /** Hands one chunk over. @returns how many contacts were taken; null if the job is not ours any more */
+  /** @returns how many contacts were taken */
   const expandChunk = async (job: JobRecord, from: number): Promise<number | 'waiting' | 'lost'> => {
     const contacts = await store.contacts(job.id, from);
     if (isExpired(job, clock)) {
@@ -105,7 +124,7 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
       const job = await store.find(jobId);
       if (!job || !DISPATCHABLE.includes(job.state)) return FINISHED;
       const startsInMs = job.notBefore === null ? 0 : Date.parse(job.notBefore) - clock.nowMs();
-      if (startsInMs > 0) return waitFor(job, `its start time, ${job.notBefore}`, startsInMs);
+      if (startsInMs > 0) return waitFor(job, `its start time ${job.notBefore}`, startsInMs);
       await handOverAgain(jobId, signal);
 
       const turnEnds = clock.monotonicMs() + turnMs;
@@ -123,10 +142,17 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
         from += taken;
       }
       await store.running(jobId);
+      const after = await store.find(jobId);
+      if (after && !DISPATCHABLE.includes(after.state)) await deps.onInterrupted?.(jobId);
       return FINISHED;
     },
   };
 }
+
+const ids = (tasks: readonly DispatchTask[]): string[] => tasks.map(({ taskId }) => taskId);
+
+const isSessionGone = (error: unknown): boolean =>
+  error instanceof FlotillaError && error.code === 'session_not_found';
 
 const isExpired = (job: JobRecord, clock: Clock): boolean =>
   job.expiresAt !== null && Date.parse(job.expiresAt) <= clock.nowMs();
@@ -138,11 +164,8 @@ const lookAgainMs = (job: JobRecord, clock: Clock): number =>
 
 /** Why nobody can send, in words. */
 async function missingSender(sessions: SessionDirectory, job: JobRecord): Promise<string> {
-  if (job.sessionId === null) {
-    return job.tenant === null ? 'a connected session' : `a connected session of tenant ${job.tenant}`;
+  if (job.sessionId !== null) {
+    return `session ${job.sessionId} is ${stateInWords(await sessions.find(job.sessionId))}`;
   }
-  const session = await sessions.find(job.sessionId);
-  if (!session) return `session ${job.sessionId}, which does not exist any more`;
-  if (!session.wanted) return `session ${job.sessionId}, which is stopped`;
-  return `session ${job.sessionId}, which is ${session.state.replaceAll('_', ' ')}`;
+  return job.tenant === null ? 'no connected session' : `no connected session for tenant ${job.tenant}`;
 }

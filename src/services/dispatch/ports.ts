@@ -15,7 +15,10 @@ export interface DispatchTask {
 
 /** Hands tasks to the outbox of a session: in this process, or over HTTP. Enqueueing twice is harmless. */
 export interface TaskSink {
-  /** In order. @throws FlotillaError with `retryable` when it should be tried again later */
+  /**
+   * In order.
+   * @throws FlotillaError `session_not_found` for good; anything else means: try again later
+   */
   enqueue(sessionId: string, tasks: readonly DispatchTask[]): Promise<void>;
 }
 
@@ -46,6 +49,8 @@ export interface DispatchStore {
   commitExpired(job: JobRecord, from: number, planned: readonly PlannedTask[]): Promise<boolean>;
   /** Tasks of the job that may not have reached their outbox, in order. */
   accepted(jobId: string, afterPosition: number, limit: number): Promise<PlannedTask[]>;
+  /** Ends tasks that never reached an outbox. */
+  fail(sessionId: string, taskIds: readonly string[], reason: string): Promise<void>;
   /** Says what the job waits for. */
   wait(jobId: string, waitingFor: string): Promise<void>;
   /** Every task has its row and is handed over: from here on the job only runs. */

@@ -51,6 +51,8 @@ export interface JobStore {
   inStates(states: readonly JobState[], after: string, limit: number): Promise<JobRecord[]>;
   /** Marks a fully expanded, running job done if none of its tasks is without an end. */
   finishIfEnded(jobId: string): Promise<boolean>;
+  /** Cancelled jobs of which something may still be in an outbox. */
+  unsettled(): Promise<JobRecord[]>;
   /** Stamps a cancelled job as settled: nothing of it is left in any outbox. */
   stampFinished(jobId: string): Promise<void>;
 }
@@ -65,6 +67,8 @@ export interface JobTaskStore {
   sentSince(jobId: string, since: string): Promise<number>;
   /** Tasks without an end, per session. */
   openBySession(jobId: string): Promise<{ sessionId: string; count: number }[]>;
+  /** Every session that has or had a task of the job. */
+  sessionsOf(jobId: string): Promise<string[]>;
   /** Ids of the tasks of one session in one of these states. */
   idsOf(jobId: string, sessionId: string, states: readonly string[]): Promise<string[]>;
   /** Takes tasks that left their outbox back to `accepted`. */

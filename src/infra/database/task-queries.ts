@@ -1,0 +1,73 @@
+import type { Selectable } from 'kysely';
+import type { TaskView } from '../../protocol/tasks.ts';
+import type { TaskQueries } from '../../services/intake/task-stories.ts';
+import type { Database } from './database.ts';
+import type { TasksTable } from './schema.ts';
+
+/** Reads task rows for people. */
+export function createTaskQueries({ db }: Database): TaskQueries {
+  return {
+    async find(taskId) {
+      const row = await db
+        .selectFrom('tasks')
+        .selectAll()
+        .where('id', '=', taskId)
+        .orderBy('created_at', 'desc')
+        .limit(1)
+        .executeTakeFirst();
+      if (!row) return null;
+      return {
+        ...toView(row),
+        mode: modeOf(row.payload),
+        queuedAt: row.queued_at,
+        claimedAt: row.claimed_at,
+      };
+    },
+
+    async ofJob({ jobId, states, after, limit }) {
+      // One state at a time: the index has each state's rows in order, but not all states' together.
+      const pages = await Promise.all(
+        states.map((state) =>
+          db
+            .selectFrom('tasks')
+            .selectAll()
+            .where('job_id', '=', jobId)
+            .where('state', '=', state)
+            .where('position', '>', after)
+            .orderBy('position')
+            .limit(limit + 1)
+            .execute(),
+        ),
+      );
+      const rows = pages.flat().sort((a, b) => a.position - b.position);
+      const last = rows.length > limit ? (rows[limit - 1]?.position ?? null) : null;
+      return { tasks: rows.slice(0, limit).map(toView), last };
+    },
+  };
+}
+
+const toView = (row: Selectable<TasksTable>): TaskView => ({
+  id: row.id,
+  jobId: row.job_id,
+  sessionId: row.session_id || null,
+  to: row.recipient,
+  state: row.state,
+  reason: row.reason,
+  attempts: row.attempts,
+  whatsappId: row.whatsapp_id,
+  createdAt: row.created_at,
+  sentAt: row.sent_at,
+  deliveredAt: row.delivered_at,
+  readAt: row.read_at,
+  endedAt: row.ended_at,
+});
+
+/** The payload is whatever somebody pushed; a mode is not promised. */
+function modeOf(payload: string): string | null {
+  try {
+    const { mode } = JSON.parse(payload) as { mode?: unknown };
+    return typeof mode === 'string' ? mode : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,116 @@
+import express, { type Request, type Response } from 'express';
+import multer, { MulterError } from 'multer';
+import { FlotillaError, invalid } from '../../../kernel/errors.ts';
+import { MAX_IMAGE_BYTES, MAX_MESSAGE_BODY_BYTES } from '../../../protocol/messages.ts';
+
+export interface MessageBody {
+  /** The JSON object of the request, not checked yet. */
+  data: unknown;
+  image: Uint8Array | null;
+}
+
+const json = express.json({ limit: MAX_MESSAGE_BODY_BYTES, strict: false });
+
+// In memory: a request that breaks off leaves nothing behind, and a whole image is needed to tell its type.
+const multipart = multer({
+  storage: multer.memoryStorage(),
+  limits: {
+    fileSize: MAX_IMAGE_BYTES,
+    files: 2,
+    fields: 8,
+    parts: 10,
+    fieldSize: MAX_MESSAGE_BODY_BYTES,
+    headerPairs: 50,
+  },
+  // Many clients send a part with JSON in it as a file.
+}).fields([
+  { name: 'image', maxCount: 1 },
+  { name: 'data', maxCount: 1 },
+]);
+
+/**
+ * Reads a message request: JSON, or multipart with `data` and `image`.
+ * @throws FlotillaError `malformed_json`, `malformed_multipart`, `image_too_large`, `body_too_large`,
+ *   `unsupported_content_type`; what the JSON parser throws is turned into the same further up
+ */
+export async function readMessageBody(req: Request, res: Response): Promise<MessageBody> {
+  if (req.is('application/json')) {
+    await run(json, req, res);
+    return { data: req.body, image: null };
+  }
+  if (!req.is('multipart/form-data')) {
+    throw new FlotillaError(
+      'unsupported_type',
+      'unsupported_content_type',
+      'The body must be application/json or multipart/form-data.',
+    );
+  }
+  try {
+    await run(multipart, req, res);
+  } catch (error) {
+    throw multipartError(error);
+  }
+  const files = (req.files ?? {}) as Record<string, Express.Multer.File[] | undefined>;
+  const field = (req.body as Record<string, unknown> | undefined)?.data;
+  return {
+    data: parseData(field ?? files.data?.[0]?.buffer.toString('utf8')),
+    image: files.image?.[0]?.buffer ?? null,
+  };
+}
+
+function parseData(data: unknown): unknown {
+  if (data === undefined) throw invalid('invalid_request', 'data is missing', { details: { field: 'data' } });
+  // The same field twice comes as a list.
+  if (typeof data !== 'string') {
+    throw invalid('invalid_request', 'data must be there exactly once', { details: { field: 'data' } });
+  }
+  try {
+    return JSON.parse(data);
+  } catch (error) {
+    const why = error instanceof Error ? error.message.slice(0, 120) : '';
+    throw invalid('malformed_json', `data is not valid JSON: ${why}`, { details: { field: 'data' } });
+  }
+}
+
+type Middleware = (req: Request, res: Response, next: (error?: unknown) => void) => void;
+
+const run = (middleware: Middleware, req: Request, res: Response): Promise<void> =>
+  new Promise((resolve, reject) => {
+    middleware(req, res, (error) => {
+      if (error === undefined || error === null) resolve();
+      else reject(error instanceof Error ? error : new Error(String(error)));
+    });
+  });
+
+function multipartError(error: unknown): FlotillaError {
+  if (error instanceof MulterError) {
+    switch (error.code) {
+      case 'LIMIT_FILE_SIZE':
+        return new FlotillaError(
+          'too_large',
+          'image_too_large',
+          `${error.field ?? 'image'} must have at most 10 MB`,
+          {
+            details: { field: error.field ?? 'image' },
+          },
+        );
+      case 'LIMIT_FIELD_VALUE':
+        return new FlotillaError('too_large', 'body_too_large', 'data is larger than this endpoint accepts', {
+          details: { field: 'data' },
+        });
+      case 'LIMIT_UNEXPECTED_FILE':
+      case 'LIMIT_FILE_COUNT':
+        return invalid(
+          'invalid_request',
+          'There may be one file, in the field image, and the JSON in the field data.',
+          {
+            details: { field: 'image' },
+          },
+        );
+      default:
+        return invalid('malformed_multipart', `The multipart body is not acceptable: ${error.message}.`);
+    }
+  }
+  // The parser's own errors say what it stumbled over; all of them are about the body.
+  return invalid('malformed_multipart', 'The multipart body is broken or breaks off.', { cause: error });
+}

@@ -1,0 +1,32 @@
+import type { JobTotals } from '../../domain/job-state.ts';
+import type { JobRecord, JobTaskStore, SessionDirectory } from './ports.ts';
+
+/** Why a job does not go on, in words; null while messages can go out or all have their end. */
+export async function explainWaiting(
+  deps: { tasks: JobTaskStore; sessions: SessionDirectory },
+  job: JobRecord,
+  totals: JobTotals,
+): Promise<string | null> {
+  if (job.state === 'paused') return 'it was paused';
+  if (job.state === 'waiting') return job.waitingFor;
+  if (job.state === 'accepted') return 'its turn at the dispatcher';
+  if (job.state !== 'running' || totals.queued === 0) return null;
+  const open = await deps.tasks.openBySession(job.id);
+  const sessions = await deps.sessions.findMany(open.map(({ sessionId }) => sessionId));
+  const stuck = open.filter(({ sessionId }) => {
+    const session = sessions.get(sessionId);
+    return !(session?.wanted && session.state === 'connected');
+  });
+  // As long as one session can send, the job moves.
+  if (open.length === 0 || stuck.length < open.length) return null;
+  const [first] = stuck;
+  if (!first) return null;
+  const state = stateInWords(sessions.get(first.sessionId));
+  return stuck.length === 1
+    ? `session ${first.sessionId} is ${state}`
+    : `none of ${stuck.length} sessions is connected; session ${first.sessionId} is ${state}`;
+}
+
+/** The state of a session in a sentence. */
+export const stateInWords = (session: { state: string; wanted: boolean } | undefined | null): string =>
+  !session ? 'gone' : session.wanted ? session.state.replaceAll('_', ' ') : 'stopped';

@@ -1,0 +1,86 @@
+import type { Clock } from '../../kernel/clock.ts';
+import type { Logger } from '../../kernel/log.ts';
+import type { Jobs } from './jobs.ts';
+import type { JobQueue, JobRecord, JobStore, JobTaskStore, SessionDirectory } from './ports.ts';
+
+export interface RecoveryDependencies {
+  store: JobStore;
+  tasks: JobTaskStore;
+  sessions: SessionDirectory;
+  queue: JobQueue;
+  jobs: Pick<Jobs, 'settle'>;
+  clock: Clock;
+  log: Logger;
+}
+
+const PAGE = 200;
+/** A job that was touched less than this ago is where it should be: on its way. */
+const SETTLED_AFTER_MS = 3000;
+/** A task that is `accepted` for longer was not handed over, or Redis has lost it. */
+const LOST_AFTER_MS = 30_000;
+
+/**
+ * One pass over the jobs that have no end: whatever SQL has promised and the queue has forgotten is brought back,
+ * whatever waits for a session that is there by now is woken, whatever has ended is marked so.
+ */
+export async function recoverJobs(deps: RecoveryDependencies, signal: AbortSignal): Promise<void> {
+  const canSend = senderLookup(deps.sessions);
+  for (let after = ''; ; ) {
+    const page = await deps.store.inStates(['accepted', 'waiting', 'running', 'paused'], after, PAGE);
+    for (const job of page) {
+      signal.throwIfAborted();
+      await recover(deps, job, canSend);
+    }
+    const last = page.at(-1);
+    if (!last || page.length < PAGE) break;
+    after = last.id;
+  }
+  for (const job of await deps.store.unsettled()) {
+    signal.throwIfAborted();
+    await deps.jobs.settle(job.id);
+  }
+}
+
+type CanSend = (job: JobRecord) => Promise<boolean>;
+
+async function recover(deps: RecoveryDependencies, job: JobRecord, canSend: CanSend): Promise<void> {
+  const now = deps.clock.nowMs();
+  const untouchedMs = now - Date.parse(job.updatedAt);
+  if (job.state === 'paused') {
+    // The ledger may say `queued` for what a dispatcher handed over at the moment of the pause.
+    const counts = await deps.tasks.counts(job.id);
+    if ((counts.get('queued') ?? 0) > 0) await deps.jobs.settle(job.id);
+    return;
+  }
+  const isExpanded = job.expanded >= job.received;
+  if (job.state === 'waiting' && !isExpanded) {
+    const due = job.notBefore === null || Date.parse(job.notBefore) <= now;
+    const expired = job.expiresAt !== null && Date.parse(job.expiresAt) <= now;
+    if (expired || (due && (await canSend(job)))) return deps.queue.hurry(job.id);
+  }
+  if (!isExpanded) {
+    const delayMs = job.notBefore === null ? 0 : Date.parse(job.notBefore) - now;
+    if (untouchedMs > SETTLED_AFTER_MS) await deps.queue.add(job.id, Math.max(0, delayMs));
+    return;
+  }
+  if (await deps.store.finishIfEnded(job.id)) return;
+  if (untouchedMs < LOST_AFTER_MS) return;
+  const counts = await deps.tasks.counts(job.id);
+  if ((counts.get('accepted') ?? 0) > 0) await deps.queue.add(job.id, 0);
+}
+
+/** Many jobs wait for the same tenant: each is asked about once a pass. */
+function senderLookup(sessions: SessionDirectory): CanSend {
+  const answers = new Map<string, Promise<boolean>>();
+  const ask = async (job: JobRecord): Promise<boolean> => {
+    if (job.sessionId === null) return (await sessions.connected(job.tenant)).length > 0;
+    const session = await sessions.find(job.sessionId);
+    return session?.wanted === true && session.state === 'connected';
+  };
+  return (job) => {
+    const key = JSON.stringify([job.sessionId, job.tenant]);
+    const known = answers.get(key) ?? ask(job);
+    answers.set(key, known);
+    return known;
+  };
+}

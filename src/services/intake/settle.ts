@@ -1,0 +1,73 @@
+import type { Clock } from '../../kernel/clock.ts';
+import type { JobOutbox, JobRecord, JobStore, JobTaskStore } from './ports.ts';
+
+interface SettleDependencies {
+  store: JobStore;
+  tasks: JobTaskStore;
+  outbox: JobOutbox;
+  clock: Clock;
+}
+
+/** Outboxes that are asked at the same time. */
+const AT_ONCE = 16;
+/** For so long after the cancel, a dispatcher that was in the middle of a chunk may still hand tasks over. */
+const HAND_OVER_MS = 15_000;
+
+/**
+ * Takes a paused job's tasks out of the outboxes: they wait in SQL as `accepted`.
+ * @param options.onlyForgotten takes nothing out; only puts right what SQL believes to be queued and is not
+ */
+export async function settlePaused(
+  { tasks, outbox }: SettleDependencies,
+  jobId: string,
+  options: { onlyForgotten?: boolean } = {},
+): Promise<void> {
+  await perSession(
+    (await tasks.openBySession(jobId)).map(({ sessionId }) => sessionId),
+    async (sessionId) => {
+      if (!options.onlyForgotten) {
+        await tasks.putBack(sessionId, await outbox.withdraw(sessionId, jobId));
+        return;
+      }
+      await tasks.putBack(sessionId, await forgotten(tasks, outbox, jobId, sessionId, ['queued']));
+    },
+  );
+}
+
+/** Takes a cancelled job's tasks out of the outboxes and ends them; what is in flight finishes. */
+export async function settleCancelled(
+  { store, tasks, outbox, clock }: SettleDependencies,
+  job: JobRecord,
+): Promise<void> {
+  const settling = clock.nowMs() - Date.parse(job.updatedAt) < HAND_OVER_MS;
+  // A chunk that was handed over after its rows were ended is open in no row: every outbox of the job is asked.
+  await perSession(await tasks.sessionsOf(job.id), async (sessionId) => {
+    if (sessionId === '') return;
+    await tasks.cancel(sessionId, await outbox.withdraw(sessionId, job.id));
+    await tasks.cancel(sessionId, await forgotten(tasks, outbox, job.id, sessionId, ['accepted', 'queued']));
+  });
+  if (!settling && (await tasks.openBySession(job.id)).length === 0) await store.stampFinished(job.id);
+}
+
+/** Tasks without an end that their outbox knows nothing of. */
+async function forgotten(
+  tasks: JobTaskStore,
+  outbox: JobOutbox,
+  jobId: string,
+  sessionId: string,
+  states: readonly string[],
+): Promise<string[]> {
+  const ids = await tasks.idsOf(jobId, sessionId, states);
+  if (ids.length === 0) return [];
+  const known = await outbox.known(sessionId, ids);
+  return ids.filter((id) => !known.has(id));
+}
+
+async function perSession(
+  sessionIds: readonly string[],
+  work: (sessionId: string) => Promise<void>,
+): Promise<void> {
+  for (let at = 0; at < sessionIds.length; at += AT_ONCE) {
+    await Promise.all(sessionIds.slice(at, at + AT_ONCE).map(work));
+  }
+}

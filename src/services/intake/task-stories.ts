@@ -1,0 +1,93 @@
+import { notFound } from '../../kernel/errors.ts';
+import type { TaskStory, TaskView } from '../../protocol/tasks.ts';
+import type { OutboxDepths } from '../dispatch/ports.ts';
+import { stateInWords } from './explain.ts';
+import type { JobStore, SessionDirectory } from './ports.ts';
+
+/** A task row as people are told of it. */
+export interface TaskRecord extends TaskView {
+  mode: string | null;
+  queuedAt: string | null;
+  claimedAt: string | null;
+}
+
+export interface TaskQueries {
+  /** The newest row of this id. */
+  find(taskId: string): Promise<TaskRecord | null>;
+  /** Tasks of a job in these states, in the order of its contacts. */
+  ofJob(query: {
+    jobId: string;
+    states: readonly string[];
+    /** Position of the last one that was seen. */
+    after: number;
+    limit: number;
+  }): Promise<{ tasks: TaskView[]; last: number | null }>;
+}
+
+export interface TaskStories {
+  /** @throws FlotillaError `task_not_found` */
+  story(taskId: string): Promise<TaskStory>;
+  /**
+   * @param state as in the totals: `queued` is every task without an end
+   * @throws FlotillaError `job_not_found`
+   */
+  list(query: { jobId: string; state: string | null; after: number; limit: number }): Promise<{
+    tasks: TaskView[];
+    last: number | null;
+  }>;
+}
+
+export interface TaskStoriesDependencies {
+  queries: TaskQueries;
+  jobs: Pick<JobStore, 'find'>;
+  sessions: SessionDirectory;
+  depths: OutboxDepths;
+}
+
+const OPEN = ['accepted', 'queued', 'claimed'];
+const ALL = [...OPEN, 'sent', 'delivered', 'read', 'failed', 'cancelled'];
+
+export function createTaskStories({ queries, jobs, sessions, depths }: TaskStoriesDependencies): TaskStories {
+  const waitingFor = async (task: TaskRecord): Promise<string | null> => {
+    if (!OPEN.includes(task.state)) return null;
+    const job = task.jobId === null ? null : await jobs.find(task.jobId);
+    if (job?.state === 'paused') return `job ${job.id} is paused`;
+    const sessionId = task.sessionId ?? '';
+    const session = await sessions.find(sessionId);
+    if (!(session?.wanted && session.state === 'connected')) {
+      return `session ${sessionId} is ${stateInWords(session)}`;
+    }
+    if (task.state === 'claimed') return `WhatsApp to answer session ${sessionId}`;
+    const depth = (await depths.depths([sessionId])).get(sessionId) ?? 0;
+    return `its turn in the outbox of session ${sessionId}, which holds ${depth}`;
+  };
+
+  return {
+    async story(taskId) {
+      const task = await queries.find(taskId);
+      if (!task) throw notFound('task_not_found', `There is no task ${taskId}.`);
+      const { queuedAt, claimedAt, ...view } = task;
+      return { ...view, story: chapters(task), waitingFor: await waitingFor(task) };
+    },
+
+    async list({ jobId, state, after, limit }) {
+      if (!(await jobs.find(jobId))) throw notFound('job_not_found', `There is no job ${jobId}.`);
+      const states = state === null ? ALL : state === 'queued' ? OPEN : [state];
+      return queries.ofJob({ jobId, states, after, limit });
+    },
+  };
+}
+
+function chapters(task: TaskRecord): { state: string; at: string }[] {
+  const ended = task.state === 'cancelled' ? 'cancelled' : 'failed';
+  const times: [string, string | null][] = [
+    ['accepted', task.createdAt],
+    ['queued', task.queuedAt],
+    ['claimed', task.claimedAt],
+    ['sent', task.sentAt],
+    ['delivered', task.deliveredAt],
+    ['read', task.readAt],
+    [ended, task.endedAt],
+  ];
+  return times.flatMap(([state, at]) => (at === null ? [] : [{ state, at }]));
+}
