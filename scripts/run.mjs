@@ -7,7 +7,7 @@ import { runCommand } from './bootstrap/child.mjs';
 import { withLock } from './bootstrap/lock.mjs';
 import { binOf, pathWith } from './bootstrap/npm.mjs';
 import { installPackages, packagesTrouble } from './bootstrap/packages.mjs';
-import { fetchNode, presentNode } from './bootstrap/runtime.mjs';
+import { fetchNode, npmFor, presentNode } from './bootstrap/runtime.mjs';
 import { Refusal, say } from './bootstrap/say.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -57,7 +57,7 @@ async function makeSure({ dev = false }) {
     if (!presentNode(cacheDir)) await fetchNode(cacheDir, nameStep);
     const node = presentNode(cacheDir);
     const trouble = packagesTrouble(root, { needsDev: dev });
-    if (trouble) await installPackages(root, node, trouble, nameStep);
+    if (trouble) await installPackages(root, npmFor(node, cacheDir), trouble, nameStep);
     return node;
   });
 }

@@ -1,5 +1,4 @@
-import { existsSync } from 'node:fs';
-import { delimiter, dirname, join } from 'node:path';
+import { delimiter, dirname, isAbsolute, join } from 'node:path';
 import { runStep } from './child.mjs';
 import { Refusal } from './say.mjs';
 
@@ -10,21 +9,23 @@ const NETWORK =
   /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ENOTCACHED|ERR_SOCKET_TIMEOUT)\b/;
 
 /**
- * Runs npm with the given Node.
- * @param {{ node: string, cwd: string, purpose: string, onStart: (pid: number) => void }} context
- *   `purpose` ends the sentence "The npm registry cannot be reached, so …"
+ * Runs npm.
+ * @param {{ program: string[], cwd: string, purpose: string, onStart: (pid: number) => void }} context
+ *   `program`: npm's program and first arguments. `purpose` ends the sentence "The npm registry cannot be reached, so …"
  */
-export async function npm(args, { node, cwd, purpose, onStart }) {
-  const [file, before] = npmCommand(node);
-  const env = { ...cleanEnvironment(), PATH: pathWith(dirname(node)) };
+export async function npm(args, { program: [file, ...before], cwd, purpose, onStart }) {
+  // Install scripts say `node`: that must be the one that runs npm.
+  const env = { ...cleanEnvironment(), ...(isAbsolute(file) && { PATH: pathWith(dirname(file)) }) };
+  const noNpm = `npm is not on this machine, so ${purpose}.`;
   let result;
   try {
     result = await runStep(file, [...before, ...args, ...QUIET, ...PATIENCE], { cwd, env, onStart });
   } catch (error) {
     if (error.code !== 'ENOENT') throw error;
-    throw new Refusal(`npm is not on this machine, so ${purpose}.`);
+    throw new Refusal(noNpm);
   }
   if (result.code === 0) return;
+  if (result.code === 127) throw new Refusal(noNpm);
   const network = NETWORK.exec(result.output);
   if (network) throw new Refusal(`The npm registry cannot be reached (${network[1]}), so ${purpose}.`);
   const said = result.output
@@ -32,13 +33,6 @@ export async function npm(args, { node, cwd, purpose, onStart }) {
     .split('\n')
     .filter((line) => !/^npm error A complete log/.test(line));
   throw new Refusal(`npm ${args[0]} failed, so ${purpose}:\n${said.slice(-25).join('\n')}`);
-}
-
-/** The npm that runs us, with the Node that we want; else the one on the path. */
-function npmCommand(node) {
-  const running = process.env.npm_execpath;
-  if (running && /npm-cli\.js$/.test(running) && existsSync(running)) return [node, [running]];
-  return [process.platform === 'win32' ? 'npm.cmd' : 'npm', []];
 }
 
 /** What npm tells its scripts about the outer project must not reach an npm that works in another folder. */

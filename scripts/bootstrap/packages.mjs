@@ -33,12 +33,12 @@ export function packagesTrouble(root, { needsDev = true } = {}) {
 }
 
 /** `npm ci`, with the record of the last installation taken away first: if this one breaks off, the next run knows. */
-export async function installPackages(root, node, trouble, onStart) {
+export async function installPackages(root, program, trouble, onStart) {
   say(`${trouble}: installing the packages (npm ci), some 20 s`);
   const begun = Date.now();
   rmSync(join(root, 'node_modules', '.package-lock.json'), { force: true });
   const purpose = 'the packages could not be installed: connect to the network and try again';
-  await npm(['ci', '--include=dev', '--include=optional'], { node, cwd: root, purpose, onStart });
+  await npm(['ci', '--include=dev', '--include=optional'], { program, cwd: root, purpose, onStart });
   say(`packages installed in ${Math.round((Date.now() - begun) / 1000)} s`);
 }
 

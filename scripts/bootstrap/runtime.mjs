@@ -6,8 +6,9 @@ import { Refusal, say } from './say.mjs';
 
 /** The first version that runs TypeScript sources directly. */
 export const OLDEST = [22, 18];
-/** What is fetched where the machine has an older one. */
+/** What is fetched where the machine has an older one, with the npm that goes with it. */
 export const FETCHED_VERSION = '24.21.0';
+const FETCHED_NPM = '11.19.1';
 
 /** Whether a version such as `v20.1.0` runs our sources. */
 export function runsSources(version) {
@@ -24,6 +25,23 @@ export const fetchedNode = (cacheDir) =>
     'bin',
     process.platform === 'win32' ? 'node.exe' : 'node',
   );
+
+/**
+ * The npm to install packages with. It must run on the Node that will run the packages: npm leaves out optional
+ * packages that do not suit the Node that it runs on. An old npm of the machine may not run on a new Node at all.
+ * @returns {string[]} program and first arguments
+ */
+export function npmFor(node, cacheDir) {
+  const own = join(folderOf(cacheDir), 'node_modules', 'npm', 'bin', 'npm-cli.js');
+  return node === fetchedNode(cacheDir) ? [node, own] : machineNpm();
+}
+
+/** The npm that runs us, else the one on the path. */
+function machineNpm() {
+  const running = process.env.npm_execpath;
+  if (running && /npm-cli\.js$/.test(running) && existsSync(running)) return [process.execPath, running];
+  return [process.platform === 'win32' ? 'npm.cmd' : 'npm'];
+}
 
 /** A Node that runs our sources without anything having to be fetched; undefined if there is none. */
 export function presentNode(cacheDir) {
@@ -44,9 +62,17 @@ export async function fetchNode(cacheDir, onStart) {
   const staging = mkdtempSync(join(cacheDir, 'node-fetching-'));
   try {
     writeFileSync(join(staging, 'package.json'), '{"private":true}\n');
-    const spec = `${packageName()}@${FETCHED_VERSION}`;
-    const args = ['install', '--prefix', staging, '--ignore-scripts', '--no-save', '--no-package-lock', spec];
-    await npm(args, { node: process.execPath, cwd: staging, purpose, onStart });
+    const specs = [`${packageName()}@${FETCHED_VERSION}`, `npm@${FETCHED_NPM}`];
+    const args = [
+      'install',
+      '--prefix',
+      staging,
+      '--ignore-scripts',
+      '--no-save',
+      '--no-package-lock',
+      ...specs,
+    ];
+    await npm(args, { program: machineNpm(), cwd: staging, purpose, onStart });
     const node = fetchedNode(cacheDir).replace(folderOf(cacheDir), staging);
     tryOut(node, wanted);
     rmSync(folderOf(cacheDir), { recursive: true, force: true });
