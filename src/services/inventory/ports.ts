@@ -1,0 +1,82 @@
+export type UploadKind = 'profiles' | 'proxies';
+
+/** A line that was not added, numbered from 1. */
+export interface RejectedLine {
+  line: number;
+  reason: string;
+}
+
+export interface UploadReport {
+  /** Entries that were not there before, neither free nor used. */
+  added: number;
+  duplicates: number;
+  /** The first 100. */
+  rejected: RejectedLine[];
+  rejectedTotal: number;
+}
+
+/** One good line on its way into the pool. */
+export interface StagedEntry {
+  number: number;
+  line: string;
+  /** Of a profile: its id, if the line is JSON. Of a proxy: its other spellings. */
+  extras: string[];
+}
+
+export interface CommitStep {
+  left: number;
+  added: number;
+  duplicates: number;
+  /** Numbers of lines whose id belongs to another profile. */
+  clashes: number[];
+}
+
+export interface InventoryCounts {
+  profiles: { available: number; used: number; held: number };
+  proxies: { available: number; total: number; bad: number; draining: number };
+  /** Sessions that hold a binding. */
+  bound: number;
+  /** How many more sessions the proxies in service can carry. */
+  capacity: number;
+}
+
+export const PROXY_STATES = ['available', 'full', 'bad', 'draining'] as const;
+export type ProxyState = (typeof PROXY_STATES)[number];
+
+export interface ProxyFacts {
+  /** The line as uploaded, with its credentials. */
+  line: string;
+  sessions: number;
+  state: ProxyState;
+  lastError: { error: string; at: string } | null;
+}
+
+/** Pools in Redis. */
+export interface InventoryStore {
+  /** Appends to an upload's staging list, which is dropped by itself if nothing comes for a while. */
+  stage(kind: UploadKind, uploadId: string, entries: readonly StagedEntry[]): Promise<void>;
+  /** Moves the next entries into the pool, atomically. */
+  commitStep(kind: UploadKind, uploadId: string): Promise<CommitStep>;
+  discard(kind: UploadKind, uploadId: string): Promise<void>;
+
+  counts(): Promise<InventoryCounts>;
+  /** A page of proxies in no particular order. */
+  proxies(page: { state?: ProxyState; limit: number; cursor?: string }): Promise<{
+    proxies: ProxyFacts[];
+    nextCursor: string | null;
+  }>;
+  proxy(line: string): Promise<ProxyFacts | null>;
+  /** Those of the lines that are in the pool. */
+  known(lines: readonly string[]): Promise<string[]>;
+  /** All members of the pool, in pieces; with `hostPort` only those that may contain it. */
+  scanProxies(hostPort?: string): AsyncIterable<string[]>;
+
+  /** @returns sessions on the proxy, or null if it is unknown */
+  markBad(line: string, error: { error: string; at: string } | null): Promise<number | null>;
+  restore(line: string): Promise<number | null>;
+  /** 0: it is gone. More: it goes when its last session has left. */
+  drain(line: string): Promise<number | null>;
+
+  /** The line of the profile with that id or that very line; null if there is none. */
+  findProfile(reference: string): Promise<string | null>;
+}
