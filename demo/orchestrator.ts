@@ -58,7 +58,7 @@ async function addressOf(child: ChildProcess, dataDir: string): Promise<string> 
   const deadline = performance.now() + START_TIMEOUT_MS;
   while (performance.now() < deadline && child.exitCode === null) {
     try {
-      const { pid, address } = JSON.parse(await readFile(join(dataDir, 'orchestrator.json'), 'utf8')) as {
+      const { pid, address } = JSON.parse(await readFile(join(dataDir, 'running.json'), 'utf8')) as {
         pid: number;
         address: string;
       };

@@ -14,6 +14,8 @@ export interface Config {
   publicDocs: boolean;
   redisUrl: string | null;
   redisFsync: 'always' | 'everysec';
+  /** Where programs such as a Redis server are looked for. */
+  searchPath: string;
   dataDir: string;
   dbPath: string;
   databaseUrl: string | null;
@@ -54,7 +56,7 @@ type Environment = Record<string, string | undefined>;
  * Reads the environment. An empty value counts as not given; a secret may come as `NAME_FILE`.
  * @throws ConfigError on the first bad variable
  */
-export function loadConfig(env: Environment): Config {
+export function loadConfig(env: Environment = process.env): Config {
   const read = <T>(variable: ConfigVariable<T>): T => {
     const raw = rawValue(variable, env);
     const result = variable.schema.safeParse(raw);
@@ -78,6 +80,7 @@ export function loadConfig(env: Environment): Config {
     publicDocs: read(v.PUBLIC_DOCS),
     redisUrl: read(v.REDIS_URL) ?? null,
     redisFsync: read(v.REDIS_FSYNC),
+    searchPath: env.PATH ?? '',
     dataDir,
     dbPath: inDataDir(read(v.DB_PATH), 'orchestrator.sqlite'),
     databaseUrl: read(v.DATABASE_URL) ?? null,

@@ -1,4 +1,4 @@
-import { destination, type Logger as Pino, pino } from 'pino';
+import { destination, type Logger as Pino, pino, stdTimeFunctions } from 'pino';
 import type { Logger } from '../../kernel/log.ts';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
@@ -20,20 +20,20 @@ const REDACTED = [
   '*.text',
 ];
 
-/** JSON lines on standard output, buffered off the hot path; `flush` before the process ends. */
-export function createLogger(level: LogLevel, name: string): { log: Logger; flush(): void } {
-  const stream = destination({ fd: 1, sync: false, minLength: 4096 });
-  const logger = pino(
-    {
-      level,
-      name,
-      base: { name },
-      redact: { paths: REDACTED, censor: '[hidden]' },
-      timestamp: pino.stdTimeFunctions.isoTime,
-    },
-    stream,
+/** JSON lines on standard output, written off the hot path; what is buffered is written when the process ends. */
+export function createPinoLogger(options: { level: LogLevel; name: string }): Logger {
+  const stream = destination({ fd: 1, sync: false, minLength: 0 });
+  return adapt(
+    pino(
+      {
+        level: options.level,
+        base: { name: options.name },
+        redact: { paths: REDACTED, censor: '[hidden]' },
+        timestamp: stdTimeFunctions.isoTime,
+      },
+      stream,
+    ),
   );
-  return { log: adapt(logger), flush: () => stream.flushSync() };
 }
 
 const adapt = (logger: Pino): Logger => ({
