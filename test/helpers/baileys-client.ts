@@ -138,12 +138,16 @@ export class BaileysClient {
     return this.until('the connection to end', () => this.closedWith, timeoutMs);
   }
 
-  /** The highest status that was reported for a message: 2 server ack, 3 delivered, 4 read; 0 an error. */
+  /**
+   * The highest status that was reported for a message: 2 server ack, 3 delivered, 4 read; 0 an error.
+   * A receipt that comes within 100 ms of the send is merged into the message's own `messages.upsert`.
+   */
   statusOf(id: string): number | undefined {
-    const statuses = this.updates.flatMap(({ key, update }) =>
-      key.id === id && update.status != null ? [update.status] : [],
+    const updated = this.updates.flatMap(({ key, update }) => (key.id === id ? (update.status ?? []) : []));
+    const merged = this.received.flatMap(({ key, status }) =>
+      key.id === id && (status ?? 0) > 2 ? (status ?? []) : [],
     );
-    return statuses.length === 0 ? undefined : Math.max(...statuses);
+    return updated.length + merged.length === 0 ? undefined : Math.max(...updated, ...merged);
   }
 
   /** Sends, and waits for the server's answer. @returns the id and the ack */

@@ -26,7 +26,7 @@ describe('messages', () => {
       arrivals: 1,
       accepted: true,
     });
-    await client.until('delivered', () => client.updates.some(({ update }) => update.status === 3));
+    await client.until('delivered', () => (client.statusOf(id) ?? 0) >= 3);
     await client.until('read', () => client.statusOf(id) === 4);
     expect(box.sim.message(id)).toMatchObject({
       deliveredAt: expect.any(Number),
