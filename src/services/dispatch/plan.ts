@@ -42,11 +42,11 @@ export function planExpired(job: JobRecord, from: number, contacts: readonly Con
 
 function taskFor(job: JobRecord, position: number, [phone, name]: Contact): DispatchTask {
   return {
+    taskId: taskIdOfJob(job.id, position),
     ...(job.mediaRef === null
       ? { mode: 'message', to: phone, text: renderMessage(job.message ?? '', name) }
       : { mode: 'image', to: phone, mediaRef: job.mediaRef }),
     jobId: job.id,
-    taskId: taskIdOfJob(job.id, position),
     ...(job.expiresAt === null ? {} : { expiresAt: job.expiresAt }),
   };
 }

@@ -3,12 +3,12 @@ import type { JobRecord } from '../intake/ports.ts';
 
 /** A task as it travels: the JSON of this is what a worker gets. */
 export interface DispatchTask {
+  taskId: string;
   mode: 'message' | 'image';
   to: string;
   text?: string;
   mediaRef?: string;
   jobId: string;
-  taskId: string;
   /** ISO 8601; after it the task is not sent any more. */
   expiresAt?: string;
 }

@@ -1,0 +1,143 @@
+import { createDispatcherService } from '../dispatcher/dispatcher-service.ts';
+import { createJobQueue } from '../infra/bullmq/job-queue.ts';
+import type { Database } from '../infra/database/database.ts';
+import { createJobStore } from '../infra/database/job-store.ts';
+import { createJobTaskStore } from '../infra/database/job-task-store.ts';
+import { createMediaReferences } from '../infra/database/media-references.ts';
+import { createSessionDirectory } from '../infra/database/session-directory.ts';
+import { createTaskQueries } from '../infra/database/task-queries.ts';
+import { createFileMediaStore } from '../infra/media/file-media-store.ts';
+import { recogniseImage } from '../infra/media/image-type.ts';
+import type { createRedis } from '../infra/redis/client.ts';
+import { createOutboxReader } from '../infra/redis/outbox-reader.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { Loop, type Service } from '../kernel/lifecycle.ts';
+import type { Logger } from '../kernel/log.ts';
+import type { TaskSink } from '../services/dispatch/ports.ts';
+import { createIntake, type Intake } from '../services/intake/intake.ts';
+import { createJobs, type Jobs } from '../services/intake/jobs.ts';
+import type { JobOutbox } from '../services/intake/ports.ts';
+import { recoverJobs } from '../services/intake/recovery.ts';
+import { createTaskStories } from '../services/intake/task-stories.ts';
+import { createMediaStore, type MediaStore } from '../services/media/media.ts';
+import type { RouteModule } from './http/route.ts';
+import { mediaRoutes } from './http/routes/media.ts';
+import { messageRoutes } from './http/routes/messages.ts';
+import { taskRoutes } from './http/routes/tasks.ts';
+
+export interface MessagesOptions {
+  redisUrl: string;
+  /** For commands. */
+  redis: ReturnType<typeof createRedis>;
+  database: Database;
+  outbox: TaskSink & Pick<JobOutbox, 'withdraw' | 'replayDead'>;
+  mediaDir: string;
+  /** `external`: a process of its own expands the jobs. */
+  dispatcher: 'inline' | 'external';
+  clock: Clock;
+  log: Logger;
+  recoveryIntervalMs?: number;
+  mediaSweepIntervalMs?: number;
+  mediaGraceMs?: number;
+}
+
+export interface Messages {
+  intake: Intake;
+  jobs: Jobs;
+  media: MediaStore;
+  routes: RouteModule[];
+  /** Looks at once for jobs that can go on; to be called when a session connects. */
+  wake(): void;
+  /** Recovery, the media sweep and, if inline, the dispatcher. Stopping also lets the queue go. */
+  service: Service;
+}
+
+const RECOVERY_INTERVAL_MS = 1000;
+const MEDIA_SWEEP_INTERVAL_MS = 60_000;
+
+/** Everything between `POST /api/messages` and the outboxes. */
+export function composeMessages(options: MessagesOptions): Messages {
+  const { redis, database, clock, log } = options;
+  const store = createJobStore(database, clock);
+  const tasks = createJobTaskStore(database, clock);
+  const sessions = createSessionDirectory(database);
+  const reader = createOutboxReader(redis);
+  const queue = createJobQueue(redis, log);
+  const media = createMediaStore({
+    files: createFileMediaStore(options.mediaDir, clock),
+    references: createMediaReferences(database, clock),
+    recognise: recogniseImage,
+    log,
+    ...(options.mediaGraceMs === undefined ? {} : { graceMs: options.mediaGraceMs }),
+  });
+  const intake = createIntake({ store, sessions, queue, storeImage: media.put, clock, log });
+  const jobs = createJobs({
+    store,
+    tasks,
+    sessions,
+    queue,
+    outbox: {
+      withdraw: (sessionId, jobId) => options.outbox.withdraw(sessionId, jobId),
+      replayDead: (sessionId, taskIds) => options.outbox.replayDead(sessionId, taskIds),
+      known: reader.known,
+    },
+    hasMedia: media.has,
+    clock,
+    log,
+  });
+  const stories = createTaskStories({
+    queries: createTaskQueries(database),
+    jobs: store,
+    sessions,
+    depths: reader,
+  });
+
+  const recovery = new Loop({
+    name: 'job recovery',
+    intervalMs: options.recoveryIntervalMs ?? RECOVERY_INTERVAL_MS,
+    clock,
+    log,
+    run: (signal) => recoverJobs({ store, tasks, sessions, queue, jobs, clock, log }, signal),
+  });
+  const sweep = new Loop({
+    name: 'media sweep',
+    intervalMs: options.mediaSweepIntervalMs ?? MEDIA_SWEEP_INTERVAL_MS,
+    clock,
+    log,
+    run: async () => void (await media.sweep()),
+  });
+  const dispatcher =
+    options.dispatcher === 'external'
+      ? undefined
+      : createDispatcherService({
+          redisUrl: options.redisUrl,
+          database,
+          depths: reader,
+          sink: options.outbox,
+          clock,
+          log,
+          onInterrupted: (jobId) => jobs.settle(jobId),
+        });
+
+  return {
+    intake,
+    jobs,
+    media,
+    routes: [messageRoutes({ intake, jobs }), taskRoutes({ stories }), mediaRoutes({ media })],
+    wake: () => recovery.wake(),
+    service: {
+      async start() {
+        await dispatcher?.start();
+        await recovery.start();
+        await sweep.start();
+      },
+      async stop() {
+        await sweep.stop();
+        await recovery.stop();
+        await dispatcher?.stop();
+        await intake.settled();
+        await queue.close();
+      },
+    },
+  };
+}
