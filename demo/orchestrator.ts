@@ -8,15 +8,20 @@ import type { Simulator } from '../src/simulator/simulator.ts';
 export interface OrchestratorProcess {
   readonly url: string;
   readonly pid: number;
+  /** Standard output and standard error. */
   readonly logFile: string;
+  /** Waits until the process is gone. */
+  kill(signal: NodeJS.Signals): Promise<void>;
+  /** SIGTERM, and SIGKILL after 15 s. */
   stop(): Promise<void>;
 }
 
 export interface OrchestratorOptions {
   dataDir: string;
-  apiKey: string;
-  runtime: string;
+  /** The simulated network that its workers use. */
   simulator: Pick<Simulator, 'wsUrl' | 'rootKeyBase64' | 'caFile'>;
+  /** Further variables. */
+  env: Record<string, string>;
 }
 
 const MAIN = join(import.meta.dirname, '..', 'src', 'orchestrator', 'main.ts');
@@ -25,7 +30,7 @@ const START_TIMEOUT_MS = 30_000;
 /** `npm start` with a data directory of its own, pointed at the simulated network. */
 export async function startOrchestrator(options: OrchestratorOptions): Promise<OrchestratorProcess> {
   const logFile = join(options.dataDir, 'orchestrator.log');
-  const log = createWriteStream(logFile, { mode: 0o600 });
+  const log = createWriteStream(logFile, { mode: 0o600, flags: 'a' });
   const child = spawn(process.execPath, [MAIN], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
@@ -33,13 +38,10 @@ export async function startOrchestrator(options: OrchestratorOptions): Promise<O
       HOME: process.env.HOME,
       PORT: '0',
       DATA_DIR: options.dataDir,
-      API_KEY: options.apiKey,
-      WORKER_RUNTIME: options.runtime,
-      // Quicker looks than in daily use: the demo shows starts, and has no hours for them.
-      PROVISIONING_INTERVAL_MS: '500',
       WHATSAPP_WS_URL: options.simulator.wsUrl,
       WHATSAPP_ROOT_KEY: options.simulator.rootKeyBase64,
       WHATSAPP_CA_FILE: options.simulator.caFile,
+      ...options.env,
     },
   });
   child.stdout.pipe(log, { end: false });
@@ -47,7 +49,16 @@ export async function startOrchestrator(options: OrchestratorOptions): Promise<O
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   try {
     const url = await addressOf(child, options.dataDir);
-    return { url, pid: child.pid ?? 0, logFile, stop: () => stop(child, exited) };
+    return {
+      url,
+      pid: child.pid ?? 0,
+      logFile,
+      kill: async (signal) => {
+        child.kill(signal);
+        await exited;
+      },
+      stop: () => stop(child, exited),
+    };
   } catch (error) {
     await stop(child, exited);
     throw new Error(`The orchestrator did not start; see ${logFile}.`, { cause: error });
