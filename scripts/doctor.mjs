@@ -1,7 +1,7 @@
 // Says what is here, what is missing, and how to get it. Exit code 1 if something is missing that a person must see to;
 // what `npm start` fetches by itself is only mentioned. Plain JavaScript: it must run where nothing is installed yet.
 import { execFile } from 'node:child_process';
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { createConnection, createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
@@ -101,12 +101,14 @@ function checkMemory(settings) {
 }
 
 function checkDataDir(dataDir) {
+  const place = nearestExisting(dataDir);
   try {
-    accessSync(nearestExisting(dataDir), constants.W_OK);
-    return ok(`data directory ${dataDir} ${existsSync(dataDir) ? 'is writable' : 'can be made'}`);
-  } catch {
+    accessSync(place, constants.W_OK);
+    if (!statSync(place).isDirectory()) throw new Error(`${place} is a file`);
+    return ok(`data directory ${dataDir} ${place === dataDir ? 'is writable' : 'can be made'}`);
+  } catch (error) {
     return missing(
-      `data directory ${dataDir} is not writable`,
+      `data directory ${dataDir} cannot be used (${error.code ?? error.message})`,
       'give this user the right to write there, or set DATA_DIR',
     );
   }

@@ -97,7 +97,8 @@ test('from nothing: killed half-way, then twice at once, then at once', { timeou
     expect(out).toMatch(/^v(22|24|26)\.\d+\.\d+ 1\n$/);
   }
   expect(both.filter(({ err }) => err.includes('packages installed')).length).toBe(1);
-  expect(both.filter(({ err }) => err.includes('waiting for another bootstrap')).length).toBe(1);
+  // At least one: both, if what the killed one had started was still ending.
+  expect(both.some(({ err }) => err.includes('waiting for another bootstrap'))).toBe(true);
   expect(existsSync(join(dir, '.cache', 'bootstrap.lock'))).toBe(false);
 
   const begun = performance.now();
