@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+
 /** One message id as the network saw it. */
 export interface MessageRecord {
   /** Position in the record, from 1; the cursor of a page. */
@@ -134,7 +136,9 @@ export class Recorder {
     if (content.imageSha256 !== undefined) record.imageSha256 = content.imageSha256;
     if (!first) return;
     this.#totals.messages += 1;
-    const key = `${record.to}\0${record.kind}\0${record.imageSha256 ?? ''}\0${record.text ?? ''}`;
+    const key = createHash('sha1')
+      .update(`${record.to}\0${record.kind}\0${record.imageSha256 ?? ''}\0${record.text ?? ''}`)
+      .digest('base64');
     if (this.#contents.has(key)) this.#totals.sameContent += 1;
     else this.#contents.add(key);
   }

@@ -111,6 +111,11 @@ export class BaileysClient {
     return this.#state === 'open';
   }
 
+  /** The number that the client is paired with. */
+  get phone(): string {
+    return this.auth.creds.me?.id.split(/[:@]/)[0] ?? '';
+  }
+
   /** Waits until `look` finds something. @throws Error after `timeoutMs`, naming what was waited for */
   async until<T>(what: string, look: () => T | undefined | false, timeoutMs = 8000): Promise<T> {
     const limit = AbortSignal.timeout(timeoutMs);

@@ -41,8 +41,7 @@ describe('faults', () => {
   });
 
   it('delays an ack, and only those that it is told to', async () => {
-    const phone = newPhone();
-    const client = await box.paired(phone);
+    const client = await box.shared();
     const friend = newPhone();
     box.sim.addFault({ kind: 'delay-ack', recipient: friend, delayMs: 700 });
     const started = performance.now();
@@ -68,7 +67,10 @@ describe('faults', () => {
     expect(await client.closed()).toBe(428);
     expect(box.sim.muteSession(phone)).toBe(1);
     await back.end();
-    await box.until('it to be gone', () => !box.sim.sessions().some((each) => each.connected));
+    await box.until(
+      'it to be gone',
+      () => !box.sim.sessions().find((each) => each.phone === phone)?.connected,
+    );
   });
 
   it('refuses logins, upgrades and connections', async () => {
@@ -104,7 +106,7 @@ describe('faults', () => {
   });
 
   it('lets a media upload fail once', async () => {
-    const client = await box.paired(newPhone());
+    const client = await box.shared();
     const content = { image: Buffer.alloc(5000, 1), jpegThumbnail: 'AA==', width: 1, height: 1 };
     box.sim.addFault({ kind: 'media-upload', code: 500, count: 1 });
     await expect(client.send(newPhone(), content)).rejects.toThrow();

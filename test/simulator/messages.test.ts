@@ -11,9 +11,9 @@ describe('messages', () => {
   const jid = (phone: string) => `${phone}@s.whatsapp.net`;
 
   it('records a text decrypted, acknowledges it, and confirms it as delivered and read', async () => {
-    const phone = newPhone();
+    const client = await box.shared();
+    const phone = client.phone;
     const friend = newPhone();
-    const client = await box.paired(phone);
     const { id, ack } = await client.send(friend, { text: 'שלום, how are you?' });
     expect(ack).toMatchObject({ tag: 'ack', attrs: { class: 'message', id } });
     expect(ack?.attrs.error).toBeUndefined();
@@ -35,7 +35,7 @@ describe('messages', () => {
   });
 
   it('counts every arrival of an id', async () => {
-    const client = await box.paired(newPhone());
+    const client = await box.shared();
     const friend = newPhone();
     const before = box.sim.overview();
     const { id } = await client.send(friend, { text: 'once' });
@@ -50,7 +50,7 @@ describe('messages', () => {
   });
 
   it('takes an image in, and the recipient can read it byte for byte', async () => {
-    const client = await box.paired(newPhone());
+    const client = await box.shared();
     const image = randomBytes(60_000);
     const thumbnail = { jpegThumbnail: 'AA==', width: 1, height: 1 };
     const { id } = await client.send(newPhone(), { image, caption: 'look', ...thumbnail });
@@ -63,7 +63,7 @@ describe('messages', () => {
   });
 
   it('answers a nack with its code, and nobody gets the message', async () => {
-    const client = await box.paired(newPhone());
+    const client = await box.shared();
     const friend = newPhone();
     box.sim.addFault({ kind: 'nack', recipient: friend, code: 463, count: 1 });
     const { id, ack } = await client.send(friend, { text: 'buy now' });
@@ -76,7 +76,7 @@ describe('messages', () => {
   });
 
   it('knows numbers that are not on WhatsApp', async () => {
-    const client = await box.paired(newPhone());
+    const client = await box.shared();
     const nobody = newPhone();
     const somebody = newPhone();
     box.sim.changePerson(nobody, { onWhatsApp: false });
@@ -140,7 +140,7 @@ describe('messages', () => {
   });
 
   it('asks for a message again, and gets it', async () => {
-    const client = await box.paired(newPhone());
+    const client = await box.shared();
     const friend = newPhone();
     const before = box.sim.overview();
     box.sim.addFault({ kind: 'ask-retry', recipient: friend, count: 1 });

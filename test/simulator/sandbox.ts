@@ -8,6 +8,8 @@ export interface Sandbox {
   readonly sim: Simulator;
   /** A client that is paired with `phone` and logged in. */
   paired(phone: string, options?: Partial<ClientOptions>): Promise<BaileysClient>;
+  /** One paired client for all tests of the file that do nothing to its connection. */
+  shared(): Promise<BaileysClient>;
   /** A client that only connects; with the credentials of `of`, as its next connection. */
   connect(of?: BaileysClient, options?: Partial<ClientOptions>): BaileysClient;
   /** Waits until `look` holds. */
@@ -20,6 +22,7 @@ export const newPhone = (): string => `97255${String(++numbers).padStart(7, '0')
 
 export function useSandbox(options: SimulatorOptions = {}): Sandbox {
   let sim: Simulator | undefined;
+  let shared: Promise<BaileysClient> | undefined;
   const clients: BaileysClient[] = [];
   const network = (): Simulator => {
     if (!sim) throw new Error('the simulator has not started');
@@ -41,7 +44,10 @@ export function useSandbox(options: SimulatorOptions = {}): Sandbox {
     await Promise.all(clients.splice(0).map((client) => client.end()));
     sim?.clearFaults();
   });
-  afterAll(() => sim?.stop());
+  afterAll(async () => {
+    await (await shared)?.end();
+    await sim?.stop();
+  });
   return {
     get sim() {
       return network();
@@ -51,6 +57,11 @@ export function useSandbox(options: SimulatorOptions = {}): Sandbox {
       const client = await pairedClient({ network: network(), ...given, phone, scan });
       clients.push(client);
       return client;
+    },
+    shared: () => {
+      const scan = (number: string, qr: string) => network().scan(number, qr);
+      shared ??= pairedClient({ network: network(), phone: newPhone(), scan });
+      return shared;
     },
     connect: (of, given = {}) => {
       const client = new BaileysClient({ network: network(), ...(of && { auth: of.auth }), ...given });

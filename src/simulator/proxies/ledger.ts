@@ -29,7 +29,8 @@ interface Entry {
 export class ProxyLedger {
   readonly #proxies = new Map<string, Entry>();
   readonly #byPort = new Map<number, string>();
-  readonly #waiting = new Map<number, (proxy: string) => void>();
+  #dials = 0;
+  #dialSettled = Promise.withResolvers<void>();
   /** Attempts that came through no proxy. */
   directAttempts = { chat: 0, media: 0 };
   /** Media uploads that came through another proxy than the session's chat connection. */
@@ -59,15 +60,25 @@ export class ProxyLedger {
     return proxy === undefined ? undefined : this.#proxies.get(proxy)?.record;
   }
 
-  /** A proxy's socket to the server is up; the server will see it come from `localPort`. */
+  /** A proxy begins to connect to the server; `dialled` or `dialFailed` must follow. */
+  dialling(): void {
+    this.#dials += 1;
+  }
+
+  /** A proxy's socket to the server is up; the server sees it come from `localPort`. */
   dialled(proxy: string, localPort: number): void {
     const record = this.record(proxy);
-    if (!record) return;
-    record.connections.now += 1;
-    record.connections.total += 1;
-    record.connections.max = Math.max(record.connections.max, record.connections.now);
-    this.#byPort.set(localPort, proxy);
-    this.#waiting.get(localPort)?.(proxy);
+    if (record) {
+      record.connections.now += 1;
+      record.connections.total += 1;
+      record.connections.max = Math.max(record.connections.max, record.connections.now);
+      this.#byPort.set(localPort, proxy);
+    }
+    this.#settleDial();
+  }
+
+  dialFailed(): void {
+    this.#settleDial();
   }
 
   hungUp(proxy: string, localPort: number): void {
@@ -76,15 +87,24 @@ export class ProxyLedger {
     this.#byPort.delete(localPort);
   }
 
-  /** The proxy whose socket comes from that port, as far as is known now. */
+  /** The proxy whose open socket comes from that port, as far as is known now. */
   proxyOf(remotePort: number | undefined): string | undefined {
     return remotePort === undefined ? undefined : this.#byPort.get(remotePort);
   }
 
-  /** As `proxyOf`, but told later: the server may accept a connection before the proxy has heard that it is up. */
-  onDialled(remotePort: number, tell: (proxy: string) => void): () => void {
-    this.#waiting.set(remotePort, tell);
-    return () => this.#waiting.delete(remotePort);
+  /**
+   * The proxy that a connection just accepted came through. The server may accept it before the proxy has heard that
+   * it is up; but a port that nobody knows while no proxy is dialling belongs to none of them.
+   */
+  async attribute(remotePort: number | undefined): Promise<string | undefined> {
+    while (this.proxyOf(remotePort) === undefined && this.#dials > 0) await this.#dialSettled.promise;
+    return this.proxyOf(remotePort);
+  }
+
+  #settleDial(): void {
+    this.#dials -= 1;
+    this.#dialSettled.resolve();
+    this.#dialSettled = Promise.withResolvers<void>();
   }
 
   enter(proxy: string | undefined, kind: 'sessions' | 'clients', client: string): void {

@@ -35,11 +35,12 @@ export interface Tunnel {
 /** Joins a client with its target, and tells the ledger where the connection comes from. */
 export function openTunnel(tunnel: Tunnel): void {
   const { context, client, target, head } = tunnel;
+  context.ledger.dialling();
   const upstream = net.connect({ ...target, noDelay: true });
   let localPort: number | undefined;
   upstream.once('connect', () => {
-    localPort = upstream.localPort;
-    if (localPort !== undefined) context.ledger.dialled(context.id, localPort);
+    localPort = upstream.localPort ?? 0;
+    context.ledger.dialled(context.id, localPort);
     tunnel.onConnected();
     if (head.length > 0) upstream.write(head);
     client.pipe(upstream);
@@ -52,7 +53,8 @@ export function openTunnel(tunnel: Tunnel): void {
     client.destroy();
   });
   upstream.once('close', () => {
-    if (localPort !== undefined) context.ledger.hungUp(context.id, localPort);
+    if (localPort === undefined) context.ledger.dialFailed();
+    else context.ledger.hungUp(context.id, localPort);
     client.destroy();
   });
   client.once('close', () => upstream.destroy());

@@ -51,7 +51,7 @@ export class ChatServer implements ConnectionHandler {
     ledger.enter(connection.proxy, 'clients', connection.noiseKey);
     if (payload.devicePairingData) return pairing.offer(connection, payload);
     const slow = faults.strike('slow-login', { phone: payload.username?.toString() ?? '' });
-    if (slow) await clock.sleep(slow.delayMs ?? 1000);
+    if (slow) await clock.sleep(slow.delayMs ?? 1000, connection.signal);
     if (!connection.closed) logIn(this.#network, connection, payload);
   }
 
@@ -109,9 +109,9 @@ export class ChatServer implements ConnectionHandler {
         proxy,
         noise,
         handler: this,
-        helloDelay: async () => {
+        helloDelay: async (signal) => {
           const slow = faults.strike('slow-handshake', place);
-          if (slow) await clock.sleep(slow.delayMs ?? 1000);
+          if (slow) await clock.sleep(slow.delayMs ?? 1000, signal);
         },
       });
       connections.add(connection);

@@ -21,8 +21,8 @@ export interface ConnectionOptions {
   proxy: string | undefined;
   noise: NoiseIdentity;
   handler: ConnectionHandler;
-  /** How long to hold back the server hello. */
-  helloDelay(): Promise<void>;
+  /** Holds the server hello back, if it is to come late. */
+  helloDelay(signal: AbortSignal): Promise<void>;
 }
 
 /** One client's chat socket, from the handshake on. What it receives is handled strictly in order. */
@@ -38,7 +38,8 @@ export class ClientConnection {
   readonly #socket: WebSocket;
   readonly #handler: ConnectionHandler;
   readonly #noise: NoiseResponder;
-  readonly #helloDelay: () => Promise<void>;
+  readonly #helloDelay: ConnectionOptions['helloDelay'];
+  readonly #end = new AbortController();
   readonly #frames = new FrameReader();
   #stage: 'hello' | 'finish' | 'open' = 'hello';
   #queue: Promise<void> = Promise.resolve();
@@ -54,6 +55,11 @@ export class ClientConnection {
     this.#socket.on('message', (data) => this.#received(data));
     this.#socket.on('error', () => this.drop());
     this.#socket.on('close', () => this.#ended());
+  }
+
+  /** Aborted when the connection has ended. */
+  get signal(): AbortSignal {
+    return this.#end.signal;
   }
 
   get closed(): boolean {
@@ -107,7 +113,7 @@ export class ClientConnection {
     if (this.#closed || this.mute) return;
     if (this.#stage === 'hello') {
       const hello = this.#noise.hello(frame);
-      await this.#helloDelay();
+      await this.#helloDelay(this.signal);
       this.#stage = 'finish';
       this.#write(hello);
     } else if (this.#stage === 'finish') {
@@ -123,6 +129,7 @@ export class ClientConnection {
   #ended(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#end.abort();
     this.#handler.onClosed(this);
   }
 }

@@ -1,10 +1,6 @@
 import net from 'node:net';
-import type { Clock } from '../../kernel/clock.ts';
 import type { ProxyLedger } from '../proxies/ledger.ts';
 import type { Settings } from '../settings.ts';
-
-/** How long a connection may wait for a proxy to say that it is its own. */
-const ATTRIBUTION_MS = 250;
 
 export interface GateOptions {
   name: 'chat' | 'media';
@@ -12,7 +8,6 @@ export interface GateOptions {
   port: number;
   ledger: ProxyLedger;
   settings: Settings;
-  clock: Clock;
   /** Takes over a connection that may come in; it is paused and must be resumed. */
   admit(socket: net.Socket): void;
 }
@@ -56,7 +51,7 @@ export class Gate {
 
   async #receive(socket: net.Socket): Promise<void> {
     const { ledger, settings, name, admit } = this.#options;
-    const proxy = await this.#attribute(socket);
+    const proxy = await ledger.attribute(socket.remotePort);
     if (proxy === undefined) {
       ledger.directAttempts[name] += 1;
       if (settings.requireProxy) {
@@ -67,22 +62,5 @@ export class Gate {
     if (socket.destroyed) return;
     admit(socket);
     socket.resume();
-  }
-
-  async #attribute(socket: net.Socket): Promise<string | undefined> {
-    const { ledger, clock } = this.#options;
-    const port = socket.remotePort;
-    const known = ledger.proxyOf(port);
-    if (known !== undefined || port === undefined) return known;
-    const told = new AbortController();
-    const forget = ledger.onDialled(port, () => told.abort());
-    try {
-      await clock.sleep(ATTRIBUTION_MS, told.signal);
-    } catch {
-      // Told in time: the ledger knows it now.
-    } finally {
-      forget();
-    }
-    return ledger.proxyOf(port);
   }
 }
