@@ -50,7 +50,8 @@ export class LineReader {
       if (this.#skipping) this.#skipping = false;
       else lines.push({ number: ++this.#number, text: tooLong(text) ? null : text });
     }
-    if (tooLong(this.#rest)) {
+    // A carriage return at the end may be half of a CRLF: it is no part of the line.
+    if (tooLong(this.#rest.replace(/\r$/, ''))) {
       if (!this.#skipping) lines.push({ number: ++this.#number, text: null });
       this.#skipping = true;
       this.#rest = this.#rest.endsWith('\r') ? '\r' : '';
