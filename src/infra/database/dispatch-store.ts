@@ -1,4 +1,5 @@
 import type { Transaction } from 'kysely';
+import { canonicalRaw } from '../../domain/task.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import type { Contact } from '../../protocol/messages.ts';
 import type { DispatchStore, DispatchTask, PlannedTask } from '../../services/dispatch/ports.ts';
@@ -65,6 +66,18 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
         position: row.position,
         task: JSON.parse(row.payload) as DispatchTask,
       }));
+    },
+
+    async handedOver(sessionId, taskIds) {
+      if (taskIds.length === 0) return;
+      await db
+        .updateTable('tasks')
+        // The time of it comes with the ledger: it is told by Redis' clock.
+        .set({ state: 'queued' })
+        .where('session_id', '=', sessionId)
+        .where('id', 'in', taskIds)
+        .where('state', '=', 'accepted')
+        .execute();
     },
 
     async fail(sessionId, taskIds, reason) {
@@ -134,7 +147,7 @@ async function insertTasks(
           position,
           recipient: task.to,
           state: expired ? 'failed' : 'accepted',
-          payload: JSON.stringify(task),
+          payload: canonicalRaw(task),
           attempts: 0,
           media_ref: task.mediaRef ?? null,
           reason: expired ? 'expired' : null,

@@ -1,6 +1,7 @@
 import type { Selectable } from 'kysely';
 import { sql } from 'kysely';
 import type { JobState } from '../../domain/job-state.ts';
+import { OPEN_STATES } from '../../domain/task-state.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { invalid } from '../../kernel/errors.ts';
 import type { Contact } from '../../protocol/messages.ts';
@@ -12,9 +13,6 @@ import type { JobsTable } from './schema.ts';
 export const CONTACTS_PER_SLICE = 500;
 /** Rows per INSERT statement. */
 const SLICES_PER_INSERT = 50;
-
-/** States of a task in which it still has no end. */
-export const OPEN_TASK_STATES = ['accepted', 'queued', 'claimed'] as const;
 
 export function createJobStore(database: Database, clock: Clock): JobStore {
   const { db } = database;
@@ -114,7 +112,7 @@ export function createJobStore(database: Database, clock: Clock): JobStore {
               selectFrom('tasks')
                 .select('tasks.id')
                 .where('tasks.job_id', '=', jobId)
-                .where('tasks.state', 'in', OPEN_TASK_STATES),
+                .where('tasks.state', 'in', OPEN_STATES),
             ),
           ),
         )

@@ -1,7 +1,7 @@
+import { OPEN_STATES } from '../../domain/task-state.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import type { JobTaskStore } from '../../services/intake/ports.ts';
 import type { Database } from './database.ts';
-import { OPEN_TASK_STATES } from './job-store.ts';
 
 const IDS_PER_STATEMENT = 1000;
 
@@ -45,7 +45,7 @@ export function createJobTaskStore({ db }: Database, clock: Clock): JobTaskStore
         .selectFrom('tasks')
         .select((e) => ['session_id', e.fn.countAll<number>().as('count')])
         .where('job_id', '=', jobId)
-        .where('state', 'in', OPEN_TASK_STATES)
+        .where('state', 'in', OPEN_STATES)
         .groupBy('session_id')
         .execute();
       return rows.map((row) => ({ sessionId: row.session_id, count: Number(row.count) }));
@@ -73,6 +73,17 @@ export function createJobTaskStore({ db }: Database, clock: Clock): JobTaskStore
       return rows.map((row) => row.id);
     },
 
+    async has(jobId, states) {
+      const row = await db
+        .selectFrom('tasks')
+        .select('id')
+        .where('job_id', '=', jobId)
+        .where('state', 'in', states)
+        .limit(1)
+        .executeTakeFirst();
+      return row !== undefined;
+    },
+
     putBack: (sessionId, taskIds) =>
       inBatches(taskIds, (batch) =>
         db
@@ -80,7 +91,7 @@ export function createJobTaskStore({ db }: Database, clock: Clock): JobTaskStore
           .set({ state: 'accepted', queued_at: null })
           .where('session_id', '=', sessionId)
           .where('id', 'in', batch)
-          .where('state', 'in', OPEN_TASK_STATES)
+          .where('state', 'in', OPEN_STATES)
           .execute(),
       ),
 
@@ -91,7 +102,7 @@ export function createJobTaskStore({ db }: Database, clock: Clock): JobTaskStore
           .set({ state: 'cancelled', reason: 'cancelled', ended_at: toIso(clock.nowMs()) })
           .where('session_id', '=', sessionId)
           .where('id', 'in', batch)
-          .where('state', 'in', OPEN_TASK_STATES)
+          .where('state', 'in', OPEN_STATES)
           .execute(),
       ),
 
@@ -106,6 +117,17 @@ export function createJobTaskStore({ db }: Database, clock: Clock): JobTaskStore
         .execute();
       return rows.map((row) => ({ taskId: row.id, sessionId: row.session_id }));
     },
+
+    replayed: (sessionId, taskIds) =>
+      inBatches(taskIds, (batch) =>
+        db
+          .updateTable('tasks')
+          .set({ state: 'queued', reason: null, attempts: 0, ended_at: null })
+          .where('session_id', '=', sessionId)
+          .where('id', 'in', batch)
+          .where('state', '=', 'failed')
+          .execute(),
+      ),
 
     async reassign(moves) {
       await db.transaction().execute(async (tx) => {

@@ -1,7 +1,7 @@
+import { OPEN_STATES } from '../../domain/task-state.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import type { MediaReferences } from '../../services/media/ports.ts';
 import type { Database } from './database.ts';
-import { OPEN_TASK_STATES } from './job-store.ts';
 
 /** What failed can be tried again: its image is kept for so long. */
 const KEPT_FOR_RETRY_MS = 7 * 86_400_000;
@@ -26,7 +26,7 @@ export function createMediaReferences({ db }: Database, clock: Clock): MediaRefe
         .where('media_ref', 'in', refs)
         .where((e) =>
           e.or([
-            e('state', 'in', OPEN_TASK_STATES),
+            e('state', 'in', OPEN_STATES),
             e.and([e('state', '=', 'failed'), e('reason', '<>', 'expired'), e('ended_at', '>', retriable)]),
           ]),
         )

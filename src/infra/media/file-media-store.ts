@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileTypeFromBuffer } from 'file-type';
+import { isMediaName } from '../../domain/task.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import type { MediaFiles } from '../../services/media/ports.ts';
 
@@ -10,8 +11,6 @@ import type { MediaFiles } from '../../services/media/ports.ts';
 const OURS = /^[0-9a-f]{64}\.(jpg|png|webp)$/;
 const UNFINISHED = /^\.put-/;
 const LEAVING = /^\.leaving-([0-9a-f]{64}\.(?:jpg|png|webp))$/;
-/** A plain name: nothing that could leave the directory, nothing hidden. */
-const PLAIN_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$/;
 const SNIFF_BYTES = 4100;
 
 /**
@@ -68,12 +67,12 @@ export function createFileMediaStore(dir: string, clock: Clock): MediaFiles {
     },
 
     async has(ref) {
-      if (!PLAIN_NAME.test(ref)) return false;
+      if (!isMediaName(ref)) return false;
       return (await unlessMissing(stat(pathOf(ref))))?.isFile() ?? false;
     },
 
     async open(ref) {
-      if (!PLAIN_NAME.test(ref)) return null;
+      if (!isMediaName(ref)) return null;
       const file = await openFile(pathOf(ref));
       if (!file) return null;
       try {

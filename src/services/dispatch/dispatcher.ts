@@ -62,7 +62,12 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
       const last = tasks.at(-1);
       if (!last) return;
       const gone = await failForGoneSessions(tasks);
-      await handOver(tasks.filter(({ sessionId }) => !gone.has(sessionId)));
+      const again = tasks.filter(({ sessionId }) => !gone.has(sessionId));
+      await handOver(again);
+      // An outbox says nothing of what it had already: without this such rows would be handed over for ever.
+      for (const [sessionId, rows] of Map.groupBy(again, (row) => row.sessionId)) {
+        await store.handedOver(sessionId, ids(rows.map(({ task }) => task)));
+      }
       after = last.position;
     }
   };

@@ -47,6 +47,7 @@ function taskFor(job: JobRecord, position: number, [phone, name]: Contact): Disp
       ? { mode: 'message', to: phone, text: renderMessage(job.message ?? '', name) }
       : { mode: 'image', to: phone, mediaRef: job.mediaRef }),
     jobId: job.id,
+    ...(job.tenant === null ? {} : { tenant: job.tenant }),
     ...(job.expiresAt === null ? {} : { expiresAt: job.expiresAt }),
   };
 }

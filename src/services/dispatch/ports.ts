@@ -1,17 +1,9 @@
+import type { OutboxTask } from '../../domain/task.ts';
 import type { Contact } from '../../protocol/messages.ts';
 import type { JobRecord } from '../intake/ports.ts';
 
-/** A task as it travels: the JSON of this is what a worker gets. */
-export interface DispatchTask {
-  taskId: string;
-  mode: 'message' | 'image';
-  to: string;
-  text?: string;
-  mediaRef?: string;
-  jobId: string;
-  /** ISO 8601; after it the task is not sent any more. */
-  expiresAt?: string;
-}
+/** A task of a job. */
+export type DispatchTask = OutboxTask & { jobId: string };
 
 /** Hands tasks to the outbox of a session: in this process, or over HTTP. Enqueueing twice is harmless. */
 export interface TaskSink {
@@ -49,6 +41,8 @@ export interface DispatchStore {
   commitExpired(job: JobRecord, from: number, planned: readonly PlannedTask[]): Promise<boolean>;
   /** Tasks of the job that may not have reached their outbox, in order. */
   accepted(jobId: string, afterPosition: number, limit: number): Promise<PlannedTask[]>;
+  /** Marks tasks that their outbox has confirmed to have, new or known. */
+  handedOver(sessionId: string, taskIds: readonly string[]): Promise<void>;
   /** Ends tasks that never reached an outbox. */
   fail(sessionId: string, taskIds: readonly string[], reason: string): Promise<void>;
   /** Says what the job waits for. */

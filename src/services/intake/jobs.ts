@@ -13,7 +13,7 @@ import type { JobView } from '../../protocol/messages.ts';
 import { explainWaiting } from './explain.ts';
 import type { JobOutbox, JobQueue, JobRecord, JobStore, JobTaskStore, SessionDirectory } from './ports.ts';
 import { retryFailed } from './retry-failed.ts';
-import { settleCancelled, settlePaused } from './settle.ts';
+import { restoreForgotten, settleCancelled, settlePaused } from './settle.ts';
 
 export interface JobsDependencies {
   store: JobStore;
@@ -103,8 +103,7 @@ export function createJobs(deps: JobsDependencies): Jobs {
     pause: (job) => settlePaused(deps, job.id),
     cancel: (job) => settleCancelled(deps, job),
     resume: async (job) => {
-      // What SQL believes to be queued may have been taken back: the dispatcher hands over what is `accepted`.
-      await settlePaused(deps, job.id, { onlyForgotten: true });
+      await restoreForgotten(deps, job.id);
       await hurry(job.id);
     },
     'retry-failed': async () => undefined,

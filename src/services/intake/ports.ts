@@ -71,12 +71,16 @@ export interface JobTaskStore {
   sessionsOf(jobId: string): Promise<string[]>;
   /** Ids of the tasks of one session in one of these states. */
   idsOf(jobId: string, sessionId: string, states: readonly string[]): Promise<string[]>;
+  /** Whether any task of the job is in one of these states. */
+  has(jobId: string, states: readonly string[]): Promise<boolean>;
   /** Takes tasks that left their outbox back to `accepted`. */
   putBack(sessionId: string, taskIds: readonly string[]): Promise<void>;
   /** Ends tasks as `cancelled` that have no end yet. */
   cancel(sessionId: string, taskIds: readonly string[]): Promise<void>;
   /** Failed tasks that may be tried again: not those that expired. */
   failed(jobId: string): Promise<{ taskId: string; sessionId: string }[]>;
+  /** Failed tasks that are back in their outbox. */
+  replayed(sessionId: string, taskIds: readonly string[]): Promise<void>;
   /** Gives failed tasks another sender; they are `accepted` again and carry no trace of the failure. */
   reassign(moves: readonly { taskId: string; from: string; to: string }[]): Promise<void>;
 }

@@ -48,8 +48,7 @@ async function recover(deps: RecoveryDependencies, job: JobRecord, canSend: CanS
   const untouchedMs = now - Date.parse(job.updatedAt);
   if (job.state === 'paused') {
     // The ledger may say `queued` for what a dispatcher handed over at the moment of the pause.
-    const counts = await deps.tasks.counts(job.id);
-    if ((counts.get('queued') ?? 0) > 0) await deps.jobs.settle(job.id);
+    if (await deps.tasks.has(job.id, ['queued'])) await deps.jobs.settle(job.id);
     return;
   }
   const isExpanded = job.expanded >= job.received;
@@ -65,8 +64,7 @@ async function recover(deps: RecoveryDependencies, job: JobRecord, canSend: CanS
   }
   if (await deps.store.finishIfEnded(job.id)) return;
   if (untouchedMs < LOST_AFTER_MS) return;
-  const counts = await deps.tasks.counts(job.id);
-  if ((counts.get('accepted') ?? 0) > 0) await deps.queue.add(job.id, 0);
+  if (await deps.tasks.has(job.id, ['accepted'])) await deps.queue.add(job.id, 0);
 }
 
 /** Many jobs wait for the same tenant: each is asked about once a pass. */

@@ -37,9 +37,15 @@ const isAlive = (session: KnownSession | undefined): boolean =>
 /** By the same session: under the same WhatsApp ids, so that one that had arrived after all is not shown twice. */
 async function again(deps: RetryDependencies, sessionId: string, ids: string[]): Promise<number> {
   await deps.outbox.replayDead(sessionId, ids);
-  // The ledger will say so too, but only in a moment; until then the job must not look as if all had ended. What was
-  // not on the dead list has left the outbox for good: the dispatcher hands it over anew.
-  await deps.tasks.reassign(ids.map((taskId) => ({ taskId, from: sessionId, to: sessionId })));
+  const known = await deps.outbox.known(sessionId, ids);
+  // The ledger will say so too, but only in a moment; until then the job must not look as if all had ended.
+  await deps.tasks.replayed(
+    sessionId,
+    ids.filter((id) => known.has(id)),
+  );
+  // What was not on the dead list has left the outbox for good: the dispatcher hands it over anew.
+  const rest = ids.filter((id) => !known.has(id));
+  await deps.tasks.reassign(rest.map((taskId) => ({ taskId, from: sessionId, to: sessionId })));
   return ids.length;
 }
 

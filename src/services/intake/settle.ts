@@ -13,25 +13,31 @@ const AT_ONCE = 16;
 /** For so long after the cancel, a dispatcher that was in the middle of a chunk may still hand tasks over. */
 const HAND_OVER_MS = 15_000;
 
-/**
- * Takes a paused job's tasks out of the outboxes: they wait in SQL as `accepted`.
- * @param options.onlyForgotten takes nothing out; only puts right what SQL believes to be queued and is not
- */
-export async function settlePaused(
-  { tasks, outbox }: SettleDependencies,
-  jobId: string,
-  options: { onlyForgotten?: boolean } = {},
-): Promise<void> {
+/** Takes a paused job's tasks out of the outboxes: they wait in SQL as `accepted`. */
+export async function settlePaused({ tasks, outbox }: SettleDependencies, jobId: string): Promise<void> {
   await perSession(
     (await tasks.openBySession(jobId)).map(({ sessionId }) => sessionId),
     async (sessionId) => {
-      if (!options.onlyForgotten) {
-        await tasks.putBack(sessionId, await outbox.withdraw(sessionId, jobId));
-        return;
-      }
-      await tasks.putBack(sessionId, await forgotten(tasks, outbox, jobId, sessionId, ['queued']));
+      await outbox.withdraw(sessionId, jobId);
+      await putForgottenBack({ tasks, outbox }, jobId, sessionId);
     },
   );
+}
+
+/** What SQL believes to be queued and is not: the dispatcher hands over only what is `accepted`. */
+export async function restoreForgotten(deps: SettleDependencies, jobId: string): Promise<void> {
+  await perSession(
+    (await deps.tasks.openBySession(jobId)).map(({ sessionId }) => sessionId),
+    (sessionId) => putForgottenBack(deps, jobId, sessionId),
+  );
+}
+
+async function putForgottenBack(
+  { tasks, outbox }: Pick<SettleDependencies, 'tasks' | 'outbox'>,
+  jobId: string,
+  sessionId: string,
+): Promise<void> {
+  await tasks.putBack(sessionId, await forgotten(tasks, outbox, jobId, sessionId, ['queued']));
 }
 
 /** Takes a cancelled job's tasks out of the outboxes and ends them; what is in flight finishes. */
