@@ -5,6 +5,7 @@ import { ConfigError, loadConfig } from './config.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { createLogger } from './log.ts';
 import { loadProvider, providerNames } from './providers/registry.ts';
+import { silenceConsole } from './silence-console.ts';
 import { Worker } from './worker.ts';
 
 /** Everything of an orderly stop fits well into this. */
@@ -23,20 +24,6 @@ async function main(): Promise<void> {
   const code = await worker.ended;
   log.info({ code }, 'exit');
   process.exit(code);
-}
-
-/** libsignal prints private keys with `console.info`. */
-function silenceConsole(): void {
-  const drop = () => undefined;
-  Object.assign(console, {
-    log: drop,
-    info: drop,
-    warn: drop,
-    error: drop,
-    debug: drop,
-    trace: drop,
-    dir: drop,
-  });
 }
 
 function guardProcess(log: Logger): void {
