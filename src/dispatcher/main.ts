@@ -1,7 +1,9 @@
+import { DEFAULT_LEASE_POLICY } from '../domain/task.ts';
 import { openDatabase } from '../infra/database/database.ts';
 import { createPinoLogger } from '../infra/logging/pino-logger.ts';
 import { createRedis } from '../infra/redis/client.ts';
-import { createOutboxReader } from '../infra/redis/outbox-reader.ts';
+import { RedisOutboxStore } from '../infra/redis/outbox-store.ts';
+import { ScriptRunner } from '../infra/redis/scripts.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { messageOf } from '../kernel/errors.ts';
 import { ReleaseStack } from '../kernel/lifecycle.ts';
@@ -32,7 +34,7 @@ async function main(): Promise<void> {
   const service = createDispatcherService({
     redisUrl,
     database,
-    depths: createOutboxReader(redis),
+    depths: new RedisOutboxStore({ redis, scripts: new ScriptRunner(redis), leases: DEFAULT_LEASE_POLICY }),
     sink,
     clock: systemClock,
     log,

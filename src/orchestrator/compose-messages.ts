@@ -1,4 +1,5 @@
 import { createDispatcherService } from '../dispatcher/dispatcher-service.ts';
+import { canonicalRaw } from '../domain/task.ts';
 import { createJobQueue } from '../infra/bullmq/job-queue.ts';
 import type { Database } from '../infra/database/database.ts';
 import { createJobStore } from '../infra/database/job-store.ts';
@@ -9,17 +10,16 @@ import { createTaskQueries } from '../infra/database/task-queries.ts';
 import { createFileMediaStore } from '../infra/media/file-media-store.ts';
 import { recogniseImage } from '../infra/media/image-type.ts';
 import type { createRedis } from '../infra/redis/client.ts';
-import { createOutboxReader } from '../infra/redis/outbox-reader.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { Loop, type Service } from '../kernel/lifecycle.ts';
 import type { Logger } from '../kernel/log.ts';
 import type { TaskSink } from '../services/dispatch/ports.ts';
 import { createIntake, type Intake } from '../services/intake/intake.ts';
 import { createJobs, type Jobs } from '../services/intake/jobs.ts';
-import type { JobOutbox } from '../services/intake/ports.ts';
 import { recoverJobs } from '../services/intake/recovery.ts';
 import { createTaskStories } from '../services/intake/task-stories.ts';
 import { createMediaStore, type MediaStore } from '../services/media/media.ts';
+import type { Outbox } from '../services/outbox/outbox.ts';
 import type { RouteModule } from './http/route.ts';
 import { mediaRoutes } from './http/routes/media.ts';
 import { messageRoutes } from './http/routes/messages.ts';
@@ -30,7 +30,7 @@ export interface MessagesOptions {
   /** For commands. */
   redis: ReturnType<typeof createRedis>;
   database: Database;
-  outbox: TaskSink & Pick<JobOutbox, 'withdraw' | 'replayDead'>;
+  outbox: Pick<Outbox, 'push' | 'depths' | 'withdraw' | 'replayDead' | 'dropDead' | 'known'>;
   mediaDir: string;
   /** `external`: a process of its own expands the jobs. */
   dispatcher: 'inline' | 'external';
@@ -61,7 +61,6 @@ export function composeMessages(options: MessagesOptions): Messages {
   const store = createJobStore(database, clock);
   const tasks = createJobTaskStore(database, clock);
   const sessions = createSessionDirectory(database);
-  const reader = createOutboxReader(redis);
   const queue = createJobQueue(redis, log);
   const media = createMediaStore({
     files: createFileMediaStore(options.mediaDir, clock),
@@ -76,11 +75,7 @@ export function composeMessages(options: MessagesOptions): Messages {
     tasks,
     sessions,
     queue,
-    outbox: {
-      withdraw: (sessionId, jobId) => options.outbox.withdraw(sessionId, jobId),
-      replayDead: (sessionId, taskIds) => options.outbox.replayDead(sessionId, taskIds),
-      known: reader.known,
-    },
+    outbox: options.outbox,
     hasMedia: media.has,
     clock,
     log,
@@ -89,7 +84,7 @@ export function composeMessages(options: MessagesOptions): Messages {
     queries: createTaskQueries(database),
     jobs: store,
     sessions,
-    depths: reader,
+    depths: options.outbox,
   });
 
   const recovery = new Loop({
@@ -112,8 +107,8 @@ export function composeMessages(options: MessagesOptions): Messages {
       : createDispatcherService({
           redisUrl: options.redisUrl,
           database,
-          depths: reader,
-          sink: options.outbox,
+          depths: options.outbox,
+          sink: sinkInto(options.outbox),
           clock,
           log,
           onInterrupted: (jobId) => jobs.settle(jobId),
@@ -141,3 +136,13 @@ export function composeMessages(options: MessagesOptions): Messages {
     },
   };
 }
+
+/** The rows are in SQL already: all that is left is to queue them. */
+const sinkInto = (outbox: Pick<Outbox, 'push'>): TaskSink => ({
+  async enqueue(sessionId, tasks) {
+    await outbox.push(
+      sessionId,
+      tasks.map((task) => ({ taskId: task.taskId, raw: canonicalRaw(task) })),
+    );
+  },
+});

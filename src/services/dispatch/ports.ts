@@ -16,7 +16,7 @@ export interface TaskSink {
 
 export interface OutboxDepths {
   /** Queued and in flight, per session. */
-  depths(sessionIds: string[]): Promise<Map<string, number>>;
+  depths(sessionIds: readonly string[]): Promise<Map<string, number>>;
 }
 
 /** A task row to be: who sends what. */

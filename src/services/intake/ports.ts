@@ -116,6 +116,8 @@ export interface JobOutbox {
   withdraw(sessionId: string, jobId: string): Promise<string[]>;
   /** Which of these the outbox holds, has in flight or has ended lately. */
   known(sessionId: string, taskIds: readonly string[]): Promise<Set<string>>;
-  /** Puts dead tasks back into the queue. @returns how many */
+  /** Queues dead tasks again, as new ones. */
   replayDead(sessionId: string, taskIds: string[]): Promise<number>;
+  /** Forgets dead tasks: another session is to send them. */
+  dropDead(sessionId: string, taskIds: string[]): Promise<number>;
 }

@@ -61,8 +61,7 @@ async function byOthers(
   }
   const others = (await deps.sessions.connected(job.tenant)).filter(({ id }) => id !== from);
   if (others.length === 0) throw conflict('no_connected_session', 'No session is connected that could send.');
-  await deps.outbox.replayDead(from, ids);
-  await deps.outbox.withdraw(from, job.id);
+  await deps.outbox.dropDead(from, ids);
   const chooser = new SenderChooser(others.map(({ id }) => ({ id, load: 0 })));
   await deps.tasks.reassign(ids.map((taskId) => ({ taskId, from, to: chooser.choose(undefined) ?? from })));
   return ids.length;

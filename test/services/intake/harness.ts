@@ -1,9 +1,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DEFAULT_LEASE_POLICY } from '../../../src/domain/task.ts';
 import { type Database, openDatabase } from '../../../src/infra/database/database.ts';
 import { createRedis } from '../../../src/infra/redis/client.ts';
 import { keys } from '../../../src/infra/redis/keys.ts';
+import { RedisOutboxStore } from '../../../src/infra/redis/outbox-store.ts';
+import { ScriptRunner } from '../../../src/infra/redis/scripts.ts';
 import { systemClock, toIso } from '../../../src/kernel/clock.ts';
 import { silentLogger } from '../../../src/kernel/log.ts';
 import {
@@ -11,6 +14,7 @@ import {
   type Messages,
   type MessagesOptions,
 } from '../../../src/orchestrator/compose-messages.ts';
+import { Outbox } from '../../../src/services/outbox/outbox.ts';
 import { startTestServer, type TestServer } from '../../helpers/http.ts';
 import { startRedis, type TestRedis } from '../../helpers/redis.ts';
 
@@ -42,7 +46,7 @@ export async function startHarness(options: Partial<MessagesOptions> = {}): Prom
     redisUrl: redisServer.url,
     redis,
     database,
-    outbox: outboxOf(redis),
+    outbox: createTestOutbox(redis),
     mediaDir: join(dir, 'media'),
     dispatcher: 'inline',
     clock: systemClock,
@@ -103,28 +107,19 @@ export async function addSession(
     .execute();
 }
 
-/** Interim: lists and ids as the outbox keeps them. */
-export function outboxOf(redis: ReturnType<typeof createRedis>): MessagesOptions['outbox'] {
-  return {
-    async enqueue(sessionId, tasks) {
-      for (const task of tasks) {
-        if ((await redis.sadd(keys.outboxTaskIds(sessionId), task.taskId)) === 1) {
-          await redis.lpush(keys.outbox(sessionId), JSON.stringify(task));
-        }
-      }
-    },
-    async withdraw(sessionId, jobId) {
-      const out: string[] = [];
-      for (const raw of await redis.lrange(keys.outbox(sessionId), 0, -1)) {
-        const task = JSON.parse(raw) as { taskId: string; jobId: string };
-        if (task.jobId !== jobId || (await redis.lrem(keys.outbox(sessionId), 1, raw)) === 0) continue;
-        await redis.srem(keys.outboxTaskIds(sessionId), task.taskId);
-        out.push(task.taskId);
-      }
-      return out;
-    },
-    replayDead: async () => 0,
-  };
+/** The real outbox; its ledger and its wake-ups have tests of their own. */
+export function createTestOutbox(redis: ReturnType<typeof createRedis>): Outbox {
+  return new Outbox({
+    store: new RedisOutboxStore({
+      redis,
+      scripts: new ScriptRunner(redis),
+      leases: DEFAULT_LEASE_POLICY,
+    }),
+    ledger: { accept: async () => [], acceptedAt: async () => null },
+    sessions: { isDeleted: async () => false },
+    wakeUps: { publish: () => undefined, subscribe: () => () => undefined },
+    clock: systemClock,
+  });
 }
 
 export async function until<T>(
