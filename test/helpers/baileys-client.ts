@@ -145,17 +145,18 @@ export class BaileysClient {
 
   /**
    * The highest status that was reported for a message: 2 server ack, 3 delivered, 4 read; 0 an error.
-   * A receipt that comes within 100 ms of the send is merged into the message's own `messages.upsert`.
+   * A receipt or refusal that comes within 100 ms of the send is merged into the message's own `messages.upsert`.
    */
   statusOf(id: string): number | undefined {
     const updated = this.updates.flatMap(({ key, update }) => (key.id === id ? (update.status ?? []) : []));
+    // Pending (1) is what a message starts with; anything else has come in since.
     const merged = this.received.flatMap(({ key, status }) =>
-      key.id === id && (status ?? 0) > 2 ? (status ?? []) : [],
+      key.id === id && status !== 1 ? (status ?? []) : [],
     );
     return updated.length + merged.length === 0 ? undefined : Math.max(...updated, ...merged);
   }
 
-  /** Sends, and waits for the server's answer. @returns the id and the ack */
+  /** Sends, and waits for the server's answer. @returns the id and the ack (undefined if none came) */
   async send(
     phone: string,
     content: Parameters<WASocket['sendMessage']>[1],
@@ -163,11 +164,27 @@ export class BaileysClient {
   ): Promise<{ id: string; ack: BinaryNode | undefined }> {
     const id =
       options.messageId ?? `3EB0${Math.random().toString(16).slice(2).toUpperCase().padEnd(18, '0')}`;
-    const ack = this.sock.waitForMessage(id, options.ackTimeoutMs ?? 5000) as Promise<BinaryNode | undefined>;
+    const ack = this.#ackOf(id, options.ackTimeoutMs ?? 5000);
     // A connection that breaks rejects the wait while the send is still under way.
     ack.catch(() => undefined);
     await this.sock.sendMessage(`${phone}@s.whatsapp.net`, content, { messageId: id });
     return { id, ack: await ack };
+  }
+
+  /** Waits for the ack alone: `waitForMessage` also takes a receipt, which carries the same id. */
+  #ackOf(id: string, timeoutMs: number): Promise<BinaryNode | undefined> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => resolve(undefined), timeoutMs);
+      this.sock.ws.on(`TAG:${id}`, (node: BinaryNode) => {
+        if (node.tag !== 'ack') return;
+        clearTimeout(timer);
+        resolve(node);
+      });
+      this.sock.ws.on('close', () => {
+        clearTimeout(timer);
+        reject(new Error('the connection closed before the ack'));
+      });
+    });
   }
 
   async end(): Promise<void> {

@@ -135,7 +135,7 @@ describe('messages', () => {
     const got = bobOne.received.find(({ key }) => key.id === id);
     await bobOne.sock.readMessages([got?.key ?? {}]);
     await annOne.until('read', () => annOne.statusOf(id) === 4);
-    expect(annTwo.statusOf(id)).toBeUndefined();
+    expect(annTwo.statusOf(id) ?? 0).toBeLessThanOrEqual(2);
     expect(box.sim.message(id)).toMatchObject({ text: 'hello bob', to: bob, arrivals: 1 });
   });
 
