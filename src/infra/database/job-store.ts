@@ -10,7 +10,7 @@ import type { Database } from './database.ts';
 import type { JobsTable } from './schema.ts';
 
 /** Contacts per row of `job_contacts`, and per step of the dispatcher. */
-export const CONTACTS_PER_SLICE = 500;
+export const CONTACTS_PER_SLICE = 1000;
 /** Rows per INSERT statement. */
 const SLICES_PER_INSERT = 50;
 

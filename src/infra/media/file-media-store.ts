@@ -3,7 +3,6 @@ import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileTypeFromBuffer } from 'file-type';
-import { isMediaName } from '../../domain/task.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import type { MediaFiles } from '../../services/media/ports.ts';
 
@@ -11,6 +10,9 @@ import type { MediaFiles } from '../../services/media/ports.ts';
 const OURS = /^[0-9a-f]{64}\.(jpg|png|webp)$/;
 const UNFINISHED = /^\.put-/;
 const LEAVING = /^\.leaving-([0-9a-f]{64}\.(?:jpg|png|webp))$/;
+/** A plain, visible name: nothing that could leave the directory. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is refused
+const PLAIN_NAME = /^(?!\.)[^/\\\u0000-\u001f\u007f]{1,255}$/;
 const SNIFF_BYTES = 4100;
 
 /**
@@ -67,12 +69,12 @@ export function createFileMediaStore(dir: string, clock: Clock): MediaFiles {
     },
 
     async has(ref) {
-      if (!isMediaName(ref)) return false;
+      if (!PLAIN_NAME.test(ref)) return false;
       return (await unlessMissing(stat(pathOf(ref))))?.isFile() ?? false;
     },
 
     async open(ref) {
-      if (!isMediaName(ref)) return null;
+      if (!PLAIN_NAME.test(ref)) return null;
       const file = await openFile(pathOf(ref));
       if (!file) return null;
       try {

@@ -53,6 +53,8 @@ const FINISHED: RunOutcome = { kind: 'finished' };
 export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
   const { store, clock, log } = deps;
   const turnMs = deps.turnMs ?? TURN_MS;
+  /** Jobs whose turn was over in good order: everything before the cursor was handed over, by this process. */
+  const handedOverTo = new Map<string, number>();
 
   /** Rows that were committed by a run that was killed before it had handed them over. */
   const handOverAgain = async (jobId: string, signal: AbortSignal): Promise<void> => {
@@ -130,12 +132,16 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
       if (!job || !DISPATCHABLE.includes(job.state)) return FINISHED;
       const startsInMs = job.notBefore === null ? 0 : Date.parse(job.notBefore) - clock.nowMs();
       if (startsInMs > 0) return waitFor(job, `its start time ${job.notBefore}`, startsInMs);
-      await handOverAgain(jobId, signal);
+      if (handedOverTo.get(jobId) !== job.expanded) await handOverAgain(jobId, signal);
+      handedOverTo.delete(jobId);
 
       const turnEnds = clock.monotonicMs() + turnMs;
       for (let from = job.expanded; from < job.received; ) {
         signal.throwIfAborted();
-        if (clock.monotonicMs() >= turnEnds) return { kind: 'later', delayMs: 0 };
+        if (clock.monotonicMs() >= turnEnds) {
+          handedOverTo.set(jobId, from);
+          return { kind: 'later', delayMs: 0 };
+        }
         const taken = await expandChunk(job, from);
         if (taken === 'waiting')
           return waitFor(job, await missingSender(deps.sessions, job), lookAgainMs(job, clock));
