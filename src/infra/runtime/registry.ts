@@ -1,0 +1,32 @@
+import type { Clock } from '../../kernel/clock.ts';
+import type { Logger } from '../../kernel/log.ts';
+import type { LogSource, RuntimeLifecycle, StatsSource, WorkerRuntime } from '../../services/fleet/ports.ts';
+import { ProcessRuntime } from './process-runtime.ts';
+
+export interface RuntimeSettings {
+  dataDir: string;
+  clock: Clock;
+  log: Logger;
+  /** For the process runtime; its own worker by default. */
+  workerEntry?: string;
+}
+
+/** A runtime with whatever it can do beyond the port. */
+export type AnyRuntime = WorkerRuntime &
+  RuntimeLifecycle &
+  Partial<LogSource> &
+  Partial<StatsSource> & { removeLogs?(sessionId: string): Promise<void> };
+
+const RUNTIMES: Record<string, (settings: RuntimeSettings) => AnyRuntime> = {
+  process: (settings) => new ProcessRuntime(settings),
+};
+
+/** @throws Error with one line that names the variable, for a runtime that is not in this build */
+export function createRuntime(name: string, settings: RuntimeSettings): AnyRuntime {
+  const create = RUNTIMES[name];
+  if (!create) {
+    const known = Object.keys(RUNTIMES).join(', ');
+    throw new Error(`WORKER_RUNTIME=${name} is not in this build; it has: ${known}.`);
+  }
+  return create(settings);
+}

@@ -1,0 +1,238 @@
+import type { FleetAction, FleetPolicy } from '../../domain/fleet-plan.ts';
+import { parseProfile } from '../../domain/profile.ts';
+import { proxyAddress } from '../../domain/proxy.ts';
+import { isResting } from '../../domain/session-state.ts';
+import { judgeExit } from '../../domain/worker-exit.ts';
+import { type Clock, toIso } from '../../kernel/clock.ts';
+import { messageOf } from '../../kernel/errors.ts';
+import type { Logger } from '../../kernel/log.ts';
+import type { EventLog } from '../events/ports.ts';
+import type { Heartbeats, QrStore, SessionRecord, SessionStore, WorkerMailbox } from '../sessions/ports.ts';
+import type { SessionStates } from '../sessions/session-states.ts';
+import type { WorkerCommands } from '../sessions/worker-commands.ts';
+import type { FleetBinder, FleetBinding, FleetOutbox, WorkerRuntime, WorkerSpec } from './ports.ts';
+
+export interface FleetActionDeps {
+  runtime: WorkerRuntime;
+  binder: FleetBinder;
+  outbox: FleetOutbox;
+  store: SessionStore;
+  states: SessionStates;
+  heartbeats: Heartbeats;
+  qrCodes: QrStore;
+  mailbox: WorkerMailbox;
+  commands: WorkerCommands;
+  events: EventLog;
+  /** A worker said by its exit code alone that the device was unlinked. */
+  loggedOut(sessionId: string, reason: string | null): Promise<void>;
+  eraseAuth(sessionId: string): Promise<void>;
+  /** What a runtime keeps of a session beyond its worker, such as logs. */
+  eraseTraces(sessionId: string): Promise<void>;
+  specFor(session: SessionRecord, binding: FleetBinding, epoch: number): WorkerSpec;
+  policy: FleetPolicy;
+  clock: Clock;
+  log: Logger;
+}
+
+/** A worker that answers nothing has nothing to give back in order. */
+const SILENT_GRACE_MS = 1000;
+export const STOP_GRACE_MS = 10_000;
+
+export type SessionAction = Extract<FleetAction, { sessionId: string }>;
+
+/** Carries out what was planned for a session. Each action looks again before it acts, and may be repeated. */
+export class FleetActions {
+  readonly #deps: FleetActionDeps;
+  /** Why the last attempt to bind was refused. */
+  readonly refusals = new Map<string, string>();
+  readonly #unlinkingSince = new Map<string, number>();
+
+  constructor(deps: FleetActionDeps) {
+    this.#deps = deps;
+  }
+
+  unlinkingForMs(): Map<string, number> {
+    const now = this.#deps.clock.monotonicMs();
+    return new Map([...this.#unlinkingSince].map(([id, since]) => [id, now - since]));
+  }
+
+  /** @returns whether something was changed, so that another look makes sense at once */
+  async run(action: SessionAction): Promise<boolean> {
+    const { sessionId } = action;
+    switch (action.type) {
+      case 'allocate':
+        return await this.#allocate(sessionId);
+      case 'start':
+        return await this.#start(sessionId);
+      case 'stop':
+        return await this.#stop(sessionId, action.cause === 'silent' ? SILENT_GRACE_MS : STOP_GRACE_MS);
+      case 'remove':
+        return await this.#remove(sessionId);
+      case 'unlink':
+        return await this.#unlink(sessionId);
+      case 'release':
+        return await this.#release(sessionId, action.keepProfile);
+      case 'restart':
+        return await this.#restart(action);
+      case 'fail':
+        return await this.#fail(action.sessionId, action.crashes, action.reason);
+      case 'settle':
+        return await this.#settle(sessionId, action.state, action.reason);
+      case 'erase':
+        return await this.#erase(sessionId);
+    }
+  }
+
+  async #allocate(sessionId: string): Promise<boolean> {
+    const { binder, store } = this.#deps;
+    const session = await store.find(sessionId);
+    if (!session || !isWanted(session)) return false;
+    const parsed = session.profile === null ? null : parseProfile(session.profile);
+    const result = await binder.allocate({
+      sessionId,
+      phone: session.phone,
+      profile: session.profile,
+      pinnedProxy: parsed?.ok ? parsed.profile.proxy : null,
+      direct: session.direct,
+    });
+    if (!result.ok) {
+      this.refusals.set(sessionId, result.code);
+      if (session.reason !== result.code)
+        await store.update(sessionId, { reason: result.code }, {}, this.#now());
+      return false;
+    }
+    this.refusals.delete(sessionId);
+    const proxy = result.binding.proxy === null ? null : proxyAddress(result.binding.proxy);
+    await store.update(sessionId, { proxy, reason: null }, {}, this.#now());
+    return true;
+  }
+
+  /**
+   * The epoch is taken first and written with the state: from then on every older worker is refused, and a
+   * second runner that does the same ends with another epoch, of which the higher one wins everywhere.
+   */
+  async #start(sessionId: string): Promise<boolean> {
+    const { binder, store, states, outbox, heartbeats, qrCodes, runtime, specFor, log } = this.#deps;
+    const session = await store.find(sessionId);
+    const binding = await binder.binding(sessionId);
+    if (!session || !isWanted(session) || !binding) return false;
+    const epoch = await outbox.takeOwnership(sessionId);
+    await heartbeats.forget(sessionId);
+    await qrCodes.clear(sessionId);
+    const entered = await states.enter(sessionId, 'starting', {
+      patch: { epoch, notBefore: null },
+      guard: { desired: 'running', generation: session.generation, epochBelow: epoch },
+    });
+    if (entered === null) return false;
+    try {
+      await runtime.ensure(specFor(session, binding, epoch));
+    } catch (error) {
+      log.warn({ sessionId, error: messageOf(error) }, 'a worker could not be started');
+      await this.#couldNotStart({ ...session, epoch }, messageOf(error));
+    }
+    return true;
+  }
+
+  async #couldNotStart(session: SessionRecord, error: string): Promise<void> {
+    const exit = {
+      code: null,
+      signal: null,
+      cause: `the worker could not be started: ${error}`,
+      lastLines: [],
+    };
+    const judged = judgeExit(exit, 0, session.crashes, this.#deps.policy.crash, Math.random());
+    if (judged.verdict === 'restart') await this.#restart({ sessionId: session.id, ...judged });
+    else if (judged.verdict === 'fail') await this.#fail(session.id, judged.crashes, judged.reason);
+  }
+
+  async #stop(sessionId: string, graceMs: number): Promise<boolean> {
+    await this.#deps.runtime.stop(sessionId, { graceMs });
+    return await this.#remove(sessionId);
+  }
+
+  async #remove(sessionId: string): Promise<boolean> {
+    await this.#deps.runtime.remove(sessionId);
+    await this.#deps.heartbeats.forget(sessionId);
+    this.#unlinkingSince.delete(sessionId);
+    return true;
+  }
+
+  async #unlink(sessionId: string): Promise<boolean> {
+    if (this.#unlinkingSince.has(sessionId)) return false;
+    this.#unlinkingSince.set(sessionId, this.#deps.clock.monotonicMs());
+    const session = await this.#deps.store.find(sessionId);
+    if (session) await this.#deps.commands.requestLogout(sessionId, session.epoch);
+    return false;
+  }
+
+  async #release(sessionId: string, keepProfile: boolean): Promise<boolean> {
+    const { binder, store } = this.#deps;
+    const session = await store.find(sessionId);
+    // A person started it again since the plan was made.
+    if (session && isWanted(session) && session.proxy !== null) return false;
+    await binder.release(sessionId, { keepProfile, holdProfile: !keepProfile });
+    if (session) await store.update(sessionId, { proxy: null }, {}, this.#now());
+    return true;
+  }
+
+  async #restart(action: {
+    sessionId: string;
+    crashes: number;
+    delayMs: number;
+    reason: string;
+  }): Promise<boolean> {
+    const { states, clock } = this.#deps;
+    const notBefore = toIso(clock.nowMs() + action.delayMs);
+    const left = await states.enter(action.sessionId, 'pending', {
+      reason: action.reason,
+      patch: { crashes: action.crashes, notBefore },
+      guard: { desired: 'running' },
+    });
+    return left !== null;
+  }
+
+  async #fail(sessionId: string, crashes: number, reason: string): Promise<boolean> {
+    const { states, qrCodes } = this.#deps;
+    await qrCodes.clear(sessionId);
+    return (await states.enter(sessionId, 'failed', { reason, patch: { crashes } })) !== null;
+  }
+
+  async #settle(
+    sessionId: string,
+    state: 'pending' | 'stopped' | 'logged_out',
+    reason: string | null,
+  ): Promise<boolean> {
+    if (state === 'logged_out') {
+      await this.#deps.loggedOut(sessionId, reason);
+      return true;
+    }
+    if (state === 'stopped') await this.#deps.qrCodes.clear(sessionId);
+    const guard = { desired: state === 'stopped' ? ('stopped' as const) : ('running' as const) };
+    return (await this.#deps.states.enter(sessionId, state, { reason, guard })) !== null;
+  }
+
+  /** The row goes last: until then every step is done again after a crash. */
+  async #erase(sessionId: string): Promise<boolean> {
+    const { store, outbox, binder, qrCodes, mailbox, heartbeats, events } = this.#deps;
+    const session = await store.find(sessionId);
+    if (session?.desired !== 'deleted') return false;
+    // Fences a worker that nobody sees any more, whatever it still wants to write.
+    await outbox.takeOwnership(sessionId);
+    await outbox.clear(sessionId, 'session_deleted');
+    await binder.releaseProfile(sessionId, { hold: true });
+    await this.#deps.eraseAuth(sessionId);
+    await Promise.all([qrCodes.clear(sessionId), mailbox.clear(sessionId), heartbeats.forget(sessionId)]);
+    await this.#deps.eraseTraces(sessionId);
+    await store.erase(sessionId);
+    this.refusals.delete(sessionId);
+    this.#unlinkingSince.delete(sessionId);
+    await events.record({ type: 'session.deleted', sessionId, data: {} });
+    return true;
+  }
+
+  #now(): string {
+    return toIso(this.#deps.clock.nowMs());
+  }
+}
+
+const isWanted = ({ desired, state }: SessionRecord): boolean => desired === 'running' && !isResting(state);

@@ -1,0 +1,120 @@
+import type { PlannedWorker } from '../../domain/fleet-plan.ts';
+import type { Resources } from '../sessions/ports.ts';
+
+/** What a worker is started with. */
+export interface WorkerSpec {
+  sessionId: string;
+  /** Each start has its own, higher than all before. */
+  epoch: number;
+  /** Which restart of the session it belongs to. */
+  generation: number;
+  /** Variables that anyone on the host may see. */
+  env: Readonly<Record<string, string>>;
+  /** Variables that nobody else may see; a runtime may hand them over as `NAME_FILE`. */
+  secrets: Readonly<Record<string, string>>;
+  resources: Resources | null;
+}
+
+/** A worker as the runtime sees it: at most one a session. */
+export interface ObservedWorker extends PlannedWorker {
+  /** Where it runs; null where there is one place only. */
+  node: string | null;
+}
+
+/** Something changed; `list` tells what. */
+export interface RuntimeHint {
+  sessionId: string;
+}
+
+export interface StopOptions {
+  /** Time to end in order; then it is killed. */
+  graceMs: number;
+}
+
+/**
+ * Runs workers, at most one per session. All calls are idempotent. A call that cannot tell (the engine does not
+ * answer) rejects: unknown is not absent.
+ */
+export interface WorkerRuntime {
+  /**
+   * Makes sure that the worker of this epoch was started. One of an older epoch is killed first, and is gone
+   * before the new one runs. One of this epoch is left as it is, also if it has ended.
+   * @throws FlotillaError `newer_worker` when there is one of a newer epoch
+   */
+  ensure(spec: WorkerSpec): Promise<ObservedWorker>;
+  /** Resolves when the worker has ended; at once when there is none. It stays in the list until `remove`. */
+  stop(sessionId: string, options: StopOptions): Promise<void>;
+  /** Forgets a worker; one that still runs is killed. At once when there is none. */
+  remove(sessionId: string): Promise<void>;
+  /** All workers, also ended ones that were not removed. */
+  list(): Promise<ObservedWorker[]>;
+  /** Hints until the signal is aborted. They may be late, doubled or lost. */
+  watch(signal: AbortSignal): AsyncIterable<RuntimeHint>;
+}
+
+/** A runtime that keeps what its workers print. */
+export interface LogSource {
+  /** The last lines, oldest first; empty for a session without any. */
+  logs(sessionId: string, options: { lines: number }): Promise<string[]>;
+}
+
+export interface WorkerStats {
+  memoryBytes: number;
+  /** Processor time used so far. */
+  cpuMs: number;
+}
+
+export interface StatsSource {
+  /** Null when it does not run. */
+  stats(sessionId: string): Promise<WorkerStats | null>;
+}
+
+/** A runtime whose workers live and die with it. */
+export interface RuntimeLifecycle {
+  /** Ends whatever an earlier run left behind. */
+  open(): Promise<void>;
+  /** Stops all workers, at the same time. */
+  close(options: StopOptions): Promise<void>;
+}
+
+/** The right to lead, for a while, over all orchestrators. */
+export interface LeaderLease {
+  readonly leaseMs: number;
+  /** The fencing number while the lease holds, by our own clock; null when it does not. */
+  readonly fence: number | null;
+  /** Takes or renews it. @returns whether it is ours */
+  acquire(): Promise<boolean>;
+  release(): Promise<void>;
+}
+
+/** The part of the allocation that the runner needs. */
+export interface FleetBinder {
+  allocate(request: {
+    sessionId: string;
+    phone: string | null;
+    profile: string | null;
+    pinnedProxy: string | null;
+    direct: boolean;
+  }): Promise<{ ok: true; binding: FleetBinding } | { ok: false; code: string }>;
+  release(sessionId: string, options: { keepProfile: boolean; holdProfile?: boolean }): Promise<unknown>;
+  releaseProfile(sessionId: string, options: { hold: boolean }): Promise<unknown>;
+  binding(sessionId: string): Promise<FleetBinding | null>;
+  bindings(): Promise<FleetBinding[]>;
+  nextProfiles(count: number): Promise<string[]>;
+  capacity(): Promise<number>;
+  reconcile(): Promise<{ repaired: number }>;
+}
+
+export interface FleetBinding {
+  sessionId: string;
+  proxy: string | null;
+  profile: string | null;
+}
+
+/** The part of the outbox that the runner needs. */
+export interface FleetOutbox {
+  /** Fences every older worker. @returns the new epoch */
+  takeOwnership(sessionId: string): Promise<number>;
+  /** Takes everything out of a deleted session's queue. */
+  clear(sessionId: string, reason: string): Promise<number>;
+}

@@ -1,0 +1,274 @@
+import { type FleetAction, type FleetFacts, type FleetPolicy, plan } from '../../domain/fleet-plan.ts';
+import type { Clock } from '../../kernel/clock.ts';
+import { messageOf } from '../../kernel/errors.ts';
+import { Loop, type Service } from '../../kernel/lifecycle.ts';
+import type { Logger } from '../../kernel/log.ts';
+import type { SessionCreator } from '../sessions/create-session.ts';
+import type { AlertRaiser, SessionStore } from '../sessions/ports.ts';
+import type { FleetActions, SessionAction } from './actions.ts';
+import type { Observation, Observer } from './observation.ts';
+import type { FleetBinder, LeaderLease, WorkerRuntime } from './ports.ts';
+
+export interface FleetRunnerDeps {
+  runtime: WorkerRuntime;
+  lease: LeaderLease;
+  observer: Observer;
+  actions: FleetActions;
+  creator: Pick<SessionCreator, 'provision'>;
+  binder: Pick<FleetBinder, 'reconcile'>;
+  store: Pick<SessionStore, 'find'>;
+  alerts: AlertRaiser;
+  /** Calls from the API and from other orchestrators. @returns unsubscribes */
+  onWake(listener: () => void): () => void;
+  policy: FleetPolicy;
+  provisioningIntervalMs: number;
+  monitorIntervalMs: number;
+  clock: Clock;
+  log: Logger;
+}
+
+/** Of its own time a runner may spend a quarter at most on looking. */
+const PAUSE_FACTOR = 3;
+const MIN_PAUSE_MS = 20;
+const WATCH_RETRY_MS = 1000;
+
+/**
+ * Makes the fleet what it should be: looks, plans, acts. One runner leads over all orchestrators; the others
+ * wait for its lease to end.
+ */
+export class FleetRunner implements Service {
+  readonly #deps: FleetRunnerDeps;
+  readonly #leading: Loop;
+  readonly #provisioning: Loop;
+  readonly #monitor: Loop;
+  /** Sessions with actions under way → whether a start is among them. */
+  readonly #busy = new Map<string, boolean>();
+  readonly #underWay = new Set<Promise<void>>();
+  #abort: AbortController | undefined;
+  #watching: Promise<void> | undefined;
+  #unsubscribe: (() => void) | undefined;
+  #pausedUntil = 0;
+  #ledBefore = false;
+  #passing: Promise<void> = Promise.resolve();
+
+  constructor(deps: FleetRunnerDeps) {
+    this.#deps = deps;
+    const { clock, log, lease } = deps;
+    this.#leading = new Loop({
+      name: 'fleet lease',
+      intervalMs: Math.round(lease.leaseMs / 4),
+      clock,
+      log,
+      run: () => this.#lead(),
+    });
+    this.#provisioning = new Loop({
+      name: 'fleet provisioning',
+      intervalMs: deps.provisioningIntervalMs,
+      clock,
+      log,
+      run: (signal) => this.#pacedPass(signal),
+    });
+    this.#monitor = new Loop({
+      name: 'fleet monitor',
+      intervalMs: deps.monitorIntervalMs,
+      clock,
+      log,
+      run: () => this.#lookAfter(),
+    });
+  }
+
+  get leads(): boolean {
+    return this.#deps.lease.fence !== null;
+  }
+
+  async start(): Promise<void> {
+    if (this.#abort) return;
+    this.#abort = new AbortController();
+    this.#unsubscribe = this.#deps.onWake(() => this.#provisioning.wake());
+    this.#watching = this.#watch(this.#abort.signal);
+    await this.#leading.start();
+    await this.#provisioning.start();
+    await this.#monitor.start();
+  }
+
+  /** Ends the loops and what is under way; the workers stay as they are. */
+  async stop(): Promise<void> {
+    if (!this.#abort) return;
+    this.#unsubscribe?.();
+    this.#abort.abort();
+    await Promise.all([
+      this.#leading.stop(),
+      this.#provisioning.stop(),
+      this.#monitor.stop(),
+      this.#watching,
+    ]);
+    await this.idle();
+    this.#abort = undefined;
+    try {
+      await this.#deps.lease.release();
+    } catch (error) {
+      this.#deps.log.debug(
+        { error: messageOf(error) },
+        'the lease could not be given back, and will run out',
+      );
+    }
+  }
+
+  wake(): void {
+    this.#provisioning.wake();
+  }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+  }
+
+  /** Takes the lease if it can be had. */
+  async #lead(): Promise<void> {
+    const { lease, observer, log } = this.#deps;
+    const leads = await lease.acquire();
+    if (leads === this.#ledBefore) return;
+    this.#ledBefore = leads;
+    observer.restart();
+    log.info(
+      { fence: lease.fence },
+      leads ? 'this runner leads the fleet' : 'another runner leads the fleet',
+    );
+    this.#provisioning.wake();
+  }
+
+  async #pacedPass(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps;
+    const waitMs = this.#pausedUntil - clock.monotonicMs();
+    if (waitMs > 0) await clock.sleep(waitMs, signal);
+    const startedAt = clock.monotonicMs();
+    try {
+      await this.pass();
+    } finally {
+      const tookMs = clock.monotonicMs() - startedAt;
+      this.#pausedUntil = clock.monotonicMs() + Math.max(MIN_PAUSE_MS, tookMs * PAUSE_FACTOR);
+    }
+  }
+
+  async #lookAfter(): Promise<void> {
+    if (!this.leads) return;
+    await this.#deps.binder.reconcile();
+    this.#provisioning.wake();
+  }
+
+  /** One look, one plan; actions on sessions go on in the background. Passes never overlap. */
+  pass(): Promise<void> {
+    const next = this.#passing.then(() => this.#pass());
+    this.#passing = next.catch(() => undefined);
+    return next;
+  }
+
+  async #pass(): Promise<void> {
+    const { lease, observer, actions, policy, clock } = this.#deps;
+    const { fence } = lease;
+    if (fence === null) {
+      await this.#stepBack();
+      return;
+    }
+    // Taken before the look: what ends meanwhile was still under way for some of what is seen.
+    const busy = new Set(this.#busy.keys());
+    const startsUnderWay = [...this.#busy.values()].filter(Boolean).length;
+    const seen = await observer.look();
+    const facts: FleetFacts = {
+      ...seen.facts,
+      busy,
+      startsUnderWay,
+      refusals: actions.refusals,
+      unlinkingForMs: actions.unlinkingForMs(),
+      random: Math.random,
+    };
+    const planned = plan(seen.sessions, seen.workers, facts, policy, clock.nowMs());
+    const chains = new Map<string, SessionAction[]>();
+    for (const action of planned) {
+      if ('sessionId' in action)
+        chains.set(action.sessionId, [...(chains.get(action.sessionId) ?? []), action]);
+    }
+    for (const [sessionId, chain] of chains) this.#launch(sessionId, chain, fence);
+    for (const action of planned) await this.#fleetWide(action, seen, fence);
+  }
+
+  /** A follower ends workers of its own that have been replaced elsewhere, and touches nothing else. */
+  async #stepBack(): Promise<void> {
+    const { runtime, store } = this.#deps;
+    for (const worker of await runtime.list()) {
+      if (this.#busy.has(worker.sessionId)) continue;
+      const session = await store.find(worker.sessionId);
+      if (session && session.epoch <= worker.epoch) continue;
+      this.#launch(
+        worker.sessionId,
+        [{ type: 'stop', sessionId: worker.sessionId, cause: 'outdated' }],
+        null,
+      );
+    }
+  }
+
+  /** @param fence the lease that the plan was made under; null for what needs none */
+  #launch(sessionId: string, chain: readonly SessionAction[], fence: number | null): void {
+    this.#busy.set(
+      sessionId,
+      chain.some(({ type }) => type === 'start'),
+    );
+    const task = this.#carryOut(sessionId, chain, fence).finally(() => {
+      this.#busy.delete(sessionId);
+      this.#underWay.delete(task);
+    });
+    this.#underWay.add(task);
+  }
+
+  async #carryOut(sessionId: string, chain: readonly SessionAction[], fence: number | null): Promise<void> {
+    const { actions, lease, log } = this.#deps;
+    let changed = false;
+    for (const action of chain) {
+      if (fence !== null && lease.fence !== fence) return;
+      try {
+        changed = (await actions.run(action)) || changed;
+      } catch (error) {
+        // The next pass sees what came of it, and plans again.
+        log.warn({ sessionId, action: action.type, error: messageOf(error) }, 'an action failed');
+        return;
+      }
+    }
+    if (changed) this.#busy.delete(sessionId);
+    if (changed) this.#provisioning.wake();
+  }
+
+  async #fleetWide(action: FleetAction, seen: Observation, fence: number): Promise<void> {
+    const { alerts, lease } = this.#deps;
+    if (lease.fence !== fence) return;
+    if (action.type === 'provision') await this.#provision(seen.freeProfiles.slice(0, action.count), fence);
+    else if (action.type === 'alert') await alerts.raise(action.condition, action.message);
+    else if (action.type === 'clearAlert') await alerts.clear(action.condition);
+  }
+
+  async #provision(profiles: readonly string[], fence: number): Promise<void> {
+    const { creator, observer, lease, log } = this.#deps;
+    for (const profile of profiles) {
+      if (lease.fence !== fence) return;
+      const made = await creator.provision(profile);
+      if (made === 'no_proxy_available') return;
+      if (typeof made !== 'string') continue;
+      log.debug({ code: made }, 'a profile could not become a session');
+      observer.block(profile);
+    }
+    this.#provisioning.wake();
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    const { runtime, clock, log } = this.#deps;
+    while (!signal.aborted) {
+      try {
+        for await (const _ of runtime.watch(signal)) this.#provisioning.wake();
+      } catch (error) {
+        if (!signal.aborted) log.warn({ error: messageOf(error) }, 'the runtime cannot be watched');
+      }
+      // What happened while nobody watched is in the list.
+      this.#provisioning.wake();
+      await clock.sleep(WATCH_RETRY_MS, signal).catch(() => undefined);
+    }
+  }
+}

@@ -1,0 +1,219 @@
+import type { DesiredState, SessionState } from '../../domain/session-state.ts';
+import type { NewEvent } from '../events/ports.ts';
+
+export interface Resources {
+  /** Processors, such as `0.5`. */
+  cpu?: string | undefined;
+  /** Such as `512m` or `2g`. */
+  memory?: string | undefined;
+}
+
+/** A session as stored. Times are ISO 8601. */
+export interface SessionRecord {
+  id: string;
+  phone: string | null;
+  /** The profile line as uploaded. */
+  profile: string | null;
+  tenant: string | null;
+  provider: string;
+  webhookUrl: string | null;
+  resources: Resources | null;
+  desired: DesiredState;
+  generation: number;
+  state: SessionState;
+  reason: string | null;
+  /** host:port of the proxy that it is bound to. */
+  proxy: string | null;
+  direct: boolean;
+  jid: string | null;
+  epoch: number;
+  crashes: number;
+  notBefore: string | null;
+  logout: boolean;
+  createdAt: string;
+  updatedAt: string;
+  connectedAt: string | null;
+}
+
+/** The fields that change without a change of state. */
+export type SessionPatch = Partial<
+  Pick<
+    SessionRecord,
+    | 'phone'
+    | 'desired'
+    | 'generation'
+    | 'reason'
+    | 'proxy'
+    | 'jid'
+    | 'epoch'
+    | 'crashes'
+    | 'notBefore'
+    | 'logout'
+    | 'connectedAt'
+  >
+>;
+
+/** A row is changed only if it still is as the caller saw it. */
+export interface SessionGuard {
+  desired?: DesiredState;
+  generation?: number;
+  /** Exactly this epoch. */
+  epoch?: number;
+  /** Any epoch below this one. */
+  epochBelow?: number;
+}
+
+export interface StateChange {
+  from: readonly SessionState[];
+  to: SessionState;
+  reason: string | null;
+  patch?: SessionPatch;
+  guard?: SessionGuard;
+}
+
+export interface SessionPage {
+  limit: number;
+  /** Comes after this one in (createdAt, id). */
+  after: { createdAt: string; id: string } | null;
+  state: SessionState | null;
+  tenant: string | null;
+}
+
+export interface SessionStore {
+  /** `profile_taken`: another session that is not deleted has the profile; nothing was stored. */
+  insert(session: SessionRecord): Promise<'inserted' | 'profile_taken'>;
+  find(id: string): Promise<SessionRecord | null>;
+  /** In the order of their creation, without deleted ones. */
+  page(page: SessionPage): Promise<SessionRecord[]>;
+  /** All rows, also deleted ones that are not erased yet, in the order of their creation. */
+  all(): Promise<SessionRecord[]>;
+  connected(filter: {
+    tenant?: string | undefined;
+    ids?: readonly string[] | undefined;
+  }): Promise<SessionRecord[]>;
+  /** Sessions that run or are about to. */
+  countWanted(): Promise<number>;
+  counts(): Promise<{ total: number; connected: number }>;
+  /** @returns whether a row was changed */
+  update(id: string, patch: SessionPatch, guard: SessionGuard, at: string): Promise<boolean>;
+  /**
+   * Changes the state and records it, in one transaction.
+   * @param event made from the state that was left
+   * @returns that state, or null if nothing was changed
+   */
+  transition(
+    id: string,
+    change: StateChange,
+    event: (from: SessionState) => NewEvent,
+    at: string,
+  ): Promise<SessionState | null>;
+  /** Removes the row. */
+  erase(id: string): Promise<void>;
+}
+
+export interface QrCode {
+  qr: string;
+  /** Milliseconds since the Unix epoch. */
+  expiresAt: number;
+}
+
+export interface QrStore {
+  save(sessionId: string, code: QrCode): Promise<void>;
+  find(sessionId: string): Promise<QrCode | null>;
+  clear(sessionId: string): Promise<void>;
+}
+
+/** The last signs of life of workers. */
+export interface Heartbeats {
+  /** @returns whether it is the first one since `forget` */
+  beat(sessionId: string): Promise<boolean>;
+  /** The worker is known to be gone. */
+  forget(sessionId: string): Promise<void>;
+  /** Milliseconds since the last sign of life of each session, by one clock. */
+  ages(): Promise<Map<string, number>>;
+}
+
+export interface WorkerCommand {
+  id: string;
+  type: 'pairing_code' | 'logout';
+  /** Of a pairing code. */
+  phone?: string | undefined;
+}
+
+export interface CommandResult {
+  ok: boolean;
+  /** Of a pairing code. */
+  code?: string | undefined;
+  /** Why not. */
+  reason?: string | undefined;
+}
+
+/** Messages to a worker, fetched with its pings, and its answers. */
+export interface WorkerMailbox {
+  /** A command with an id that still waits is not added again. */
+  post(sessionId: string, command: WorkerCommand): Promise<void>;
+  /** Takes out what waits. */
+  take(sessionId: string): Promise<WorkerCommand[]>;
+  answer(sessionId: string, commandId: string, result: CommandResult): Promise<void>;
+  /** @returns null if there was no answer within the time */
+  result(
+    sessionId: string,
+    commandId: string,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<CommandResult | null>;
+  clear(sessionId: string): Promise<void>;
+}
+
+/** Ids of inbound messages that were recorded: WhatsApp hands the same one over more than once. */
+export interface InboundSeen {
+  has(sessionId: string, messageId: string): Promise<boolean>;
+  add(sessionId: string, messageId: string): Promise<void>;
+}
+
+export interface ProfileDirectory {
+  /** The line of a profile that was uploaded, by its line or by its id; null for an unknown one. */
+  resolve(lineOrId: string): Promise<string | null>;
+}
+
+/** Calls the fleet runner, wherever it leads. */
+export interface FleetSignal {
+  wake(): void;
+}
+
+/** The part of the allocation that sessions need. */
+export interface SessionBinder {
+  allocate(request: {
+    sessionId: string;
+    phone: string | null;
+    profile: string | null;
+    pinnedProxy: string | null;
+    direct: boolean;
+  }): Promise<
+    | { ok: true; binding: { proxy: string | null } }
+    | {
+        ok: false;
+        code: 'phone_cap_reached' | 'no_proxy_available' | 'no_profile_available' | 'profile_in_use';
+      }
+  >;
+  release(sessionId: string, options: { keepProfile: boolean; holdProfile?: boolean }): Promise<unknown>;
+  assignPhone(sessionId: string, phone: string): Promise<'assigned' | 'phone_cap_reached' | 'not_bound'>;
+  nextProfiles(count: number): Promise<string[]>;
+}
+
+export interface AlertRaiser {
+  raise(condition: string, message: string): Promise<void>;
+  clear(condition: string): Promise<void>;
+}
+
+/** What becomes of a sent message: delivered, read. */
+export interface ReceiptRecorder {
+  recordReceipt(receipt: {
+    sessionId: string;
+    taskId: string | null;
+    whatsappId: string | null;
+    status: 'delivered' | 'read';
+    /** Milliseconds since the Unix epoch. */
+    at: number;
+  }): Promise<void>;
+}
