@@ -48,6 +48,8 @@ export const keys = {
 
   /** STREAM of what became of tasks, applied to SQL by the ledger follower. */
   ledger: 'ledger',
+  /** STRING with a lease: the process that follows the ledger. */
+  ledgerFollower: 'ledger:follower',
   /** Pub/sub channels. */
   channelOutbox: 'wake:outbox',
   channelEvents: 'wake:events',
@@ -58,6 +60,13 @@ export const keys = {
   alerts: 'alerts:raised',
   /** HASH sessionId → JSON {qr, expiresAt}. */
   qr: 'session:qr',
+  /** LIST of JSON commands that a worker fetches with its pings. */
+  commands: (sessionId: string) => `session:commands:${sessionId}`,
+  /** What became of a command, as JSON, for a minute. */
+  commandResult: (sessionId: string, commandId: string) =>
+    `session:command_result:${sessionId}:${commandId}`,
+  /** ZSET of the ids of the last inbound messages, by time. */
+  inboundSeen: (sessionId: string) => `session:inbound:${sessionId}`,
   webVersion: 'whatsapp:web_version',
 } as const;
 
