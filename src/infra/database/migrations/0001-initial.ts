@@ -112,6 +112,11 @@ export async function up(db: Kysely<unknown>, dialect: 'sqlite' | 'postgres'): P
   await db.schema.createIndex('tasks_session').on('tasks').columns(['session_id', 'state']).execute();
   await db.schema.createIndex('tasks_media').on('tasks').columns(['media_ref', 'state']).execute();
   await db.schema.createIndex('tasks_created').on('tasks').column('created_at').execute();
+  await sql`create index tasks_accepted on tasks (created_at) where state = 'accepted'`.execute(db);
+  // Receipts name a message by WhatsApp's id.
+  await sql`create index tasks_whatsapp on tasks (session_id, whatsapp_id) where whatsapp_id is not null`.execute(
+    db,
+  );
 
   await db.schema
     .createTable('recipient_senders')

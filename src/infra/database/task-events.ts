@@ -1,0 +1,130 @@
+import { sql, type Transaction } from 'kysely';
+import { applyTaskEvent } from '../../domain/task-state.ts';
+import type { LedgerEvent, TaskRecord } from '../../services/ledger/ports.ts';
+import type { DatabaseDialect } from './database.ts';
+import { rowSource } from './row-source.ts';
+import type { Schema } from './schema.ts';
+import { insertTasks, keyOf, type NewTaskRow, selectTasks, toRecord } from './task-rows.ts';
+
+/** Applies events in order; the caller's transaction makes it all or none. */
+export async function applyEvents(
+  tx: Transaction<Schema>,
+  dialect: DatabaseDialect,
+  events: readonly LedgerEvent[],
+): Promise<void> {
+  // SQLite: a transaction that begins by reading cannot be made a writing one once another process has written.
+  if (dialect === 'sqlite') await sql`update tasks set state = state where id = ''`.execute(tx);
+  await insertForeign(tx, dialect, events);
+  const named = await withTaskIds(tx, dialect, events);
+  const rows = await selectTasks(tx, dialect, uniqueKeys(named), sql`t.*`, true);
+  const before = new Map(rows.map((row) => [keyOf(row.session_id, row.id), toRecord(row)]));
+  const after = new Map<string, TaskRecord>();
+  for (const event of named) {
+    const key = keyOf(event.sessionId, event.taskId);
+    const task = after.get(key) ?? before.get(key);
+    if (task) after.set(key, { ...task, ...applyTaskEvent(task, event) });
+  }
+  await updateTasks(tx, dialect, [...after.values()]);
+}
+
+type NamedEvent = LedgerEvent & { taskId: string };
+
+const uniqueKeys = (events: readonly NamedEvent[]): { sessionId: string; taskId: string }[] => [
+  ...new Map(events.map((event) => [keyOf(event.sessionId, event.taskId), event])).values(),
+];
+
+/** Receipts may know the WhatsApp id alone. Those of messages that are not ours fall away here. */
+async function withTaskIds(
+  tx: Transaction<Schema>,
+  dialect: DatabaseDialect,
+  events: readonly LedgerEvent[],
+): Promise<NamedEvent[]> {
+  const byKey = new Map<string, string>();
+  const unnamed = events.flatMap(({ taskId, sessionId, whatsappId }) =>
+    taskId === null && whatsappId ? [{ session_id: sessionId, whatsapp_id: whatsappId }] : [],
+  );
+  if (unnamed.length > 0) {
+    const { rows } = await sql<{ id: string; session_id: string; whatsapp_id: string }>`
+      select t.id, t.session_id, t.whatsapp_id
+      from ${rowSource(dialect, unnamed, { session_id: 'text', whatsapp_id: 'text' })}
+      cross join tasks t where t.session_id = v.session_id and t.whatsapp_id = v.whatsapp_id`.execute(tx);
+    for (const row of rows) byKey.set(keyOf(row.session_id, row.whatsapp_id), row.id);
+  }
+  // Also from this very batch: its claims have not been written yet.
+  for (const { taskId, sessionId, whatsappId } of events) {
+    if (taskId !== null && whatsappId) byKey.set(keyOf(sessionId, whatsappId), taskId);
+  }
+  return events.flatMap((event) => {
+    const taskId = event.taskId ?? byKey.get(keyOf(event.sessionId, event.whatsappId ?? ''));
+    return taskId === undefined ? [] : [{ ...event, taskId }];
+  });
+}
+
+/** Rows for tasks that somebody pushed onto a list by hand. */
+async function insertForeign(
+  tx: Transaction<Schema>,
+  dialect: DatabaseDialect,
+  events: readonly LedgerEvent[],
+): Promise<void> {
+  const rows = events.flatMap(({ taskId, sessionId, payload, at }) =>
+    taskId === null || payload === undefined ? [] : [foreignRow(taskId, sessionId, payload, at)],
+  );
+  await insertTasks(tx, dialect, rows);
+}
+
+function foreignRow(taskId: string, sessionId: string, payload: string, at: string): NewTaskRow {
+  const task = JSON.parse(payload) as Record<string, unknown>;
+  const text = (value: unknown): string | null => (typeof value === 'string' ? value.slice(0, 255) : null);
+  return {
+    id: taskId,
+    session_id: sessionId,
+    job_id: text(task.jobId),
+    position: 0,
+    recipient: text(task.to),
+    state: 'accepted',
+    payload,
+    media_ref: text(task.mediaRef),
+    created_at: at,
+  };
+}
+
+async function updateTasks(
+  tx: Transaction<Schema>,
+  dialect: DatabaseDialect,
+  tasks: readonly TaskRecord[],
+): Promise<void> {
+  if (tasks.length === 0) return;
+  const rows = tasks.map((task) => ({
+    id: task.taskId,
+    session_id: task.sessionId,
+    state: task.state,
+    attempts: task.attempts,
+    reason: task.reason,
+    whatsapp_id: task.whatsappId,
+    queued_at: task.queuedAt,
+    claimed_at: task.claimedAt,
+    sent_at: task.sentAt,
+    delivered_at: task.deliveredAt,
+    read_at: task.readAt,
+    ended_at: task.endedAt,
+  }));
+  await sql`
+    update tasks set state = v.state, attempts = v.attempts, reason = v.reason, whatsapp_id = v.whatsapp_id,
+      queued_at = v.queued_at, claimed_at = v.claimed_at, sent_at = v.sent_at, delivered_at = v.delivered_at,
+      read_at = v.read_at, ended_at = v.ended_at
+    from ${rowSource(dialect, rows, {
+      id: 'text',
+      session_id: 'text',
+      state: 'text',
+      attempts: 'integer',
+      reason: 'text',
+      whatsapp_id: 'text',
+      queued_at: 'text',
+      claimed_at: 'text',
+      sent_at: 'text',
+      delivered_at: 'text',
+      read_at: 'text',
+      ended_at: 'text',
+    })}
+    where tasks.id = v.id and tasks.session_id = v.session_id`.execute(tx);
+}

@@ -1,0 +1,85 @@
+import { type Kysely, type RawBuilder, type Selectable, sql, type Transaction } from 'kysely';
+import { ACCEPTED, TASK_STATES, type TaskState } from '../../domain/task-state.ts';
+import type { TaskRecord } from '../../services/ledger/ports.ts';
+import type { DatabaseDialect } from './database.ts';
+import { rowSource } from './row-source.ts';
+import type { Schema, TasksTable } from './schema.ts';
+
+export type Executor = Kysely<Schema> | Transaction<Schema>;
+
+export type NewTaskRow = Pick<
+  Selectable<TasksTable>,
+  'id' | 'session_id' | 'job_id' | 'position' | 'recipient' | 'state' | 'payload' | 'media_ref' | 'created_at'
+>;
+
+/**
+ * Inserts task rows; those that are there already stay as they are. Takes a transaction too, for those who write
+ * other tables with them. One parameter holds all rows: the statement is the same for one and for a thousand.
+ * @returns keys (`keyOf`) of the rows that were inserted
+ */
+export async function insertTasks(
+  executor: Executor,
+  dialect: DatabaseDialect,
+  rows: readonly NewTaskRow[],
+): Promise<Set<string>> {
+  if (rows.length === 0) return new Set();
+  const result = await sql<{ id: string; session_id: string }>`
+    insert into tasks (id, session_id, job_id, position, recipient, state, payload, media_ref, created_at)
+    select v.id, v.session_id, v.job_id, v.position, v.recipient, v.state, v.payload, v.media_ref, v.created_at
+    from ${rowSource(dialect, rows, {
+      id: 'text',
+      session_id: 'text',
+      job_id: 'text',
+      position: 'integer',
+      recipient: 'text',
+      state: 'text',
+      payload: 'text',
+      media_ref: 'text',
+      created_at: 'text',
+    })}
+    where true
+    on conflict do nothing
+    returning id, session_id`.execute(executor);
+  return new Set(result.rows.map((row) => keyOf(row.session_id, row.id)));
+}
+
+export const keyOf = (sessionId: string, taskId: string): string => `${sessionId}\n${taskId}`;
+
+/** By primary key; `cross join` keeps SQLite from scanning the table instead. */
+export async function selectTasks(
+  executor: Executor,
+  dialect: DatabaseDialect,
+  tasks: readonly { sessionId: string; taskId: string }[],
+  columns: RawBuilder<unknown>,
+  forUpdate = false,
+): Promise<Selectable<TasksTable>[]> {
+  const keys = tasks.map(({ sessionId, taskId }) => ({ id: taskId, session_id: sessionId }));
+  const { rows } = await sql<Selectable<TasksTable>>`
+    select ${columns} from ${rowSource(dialect, keys, { id: 'text', session_id: 'text' })}
+    cross join tasks t where t.id = v.id and t.session_id = v.session_id
+    ${forUpdate && dialect === 'postgres' ? sql`for update of t` : sql``}`.execute(executor);
+  return rows;
+}
+
+export const stateOf = (text: string): TaskState =>
+  TASK_STATES.find((state) => state === text) ?? ACCEPTED.state;
+
+export const toRecord = (row: Selectable<TasksTable>): TaskRecord => ({
+  taskId: row.id,
+  sessionId: row.session_id,
+  jobId: row.job_id,
+  recipient: row.recipient,
+  payload: row.payload,
+  mediaRef: row.media_ref,
+  createdAt: row.created_at,
+  state: stateOf(row.state),
+  attempts: row.attempts,
+  reason: row.reason,
+  whatsappId: row.whatsapp_id,
+  queuedAt: row.queued_at,
+  claimedAt: row.claimed_at,
+  sentAt: row.sent_at,
+  deliveredAt: row.delivered_at,
+  readAt: row.read_at,
+  endedAt: row.ended_at,
+});

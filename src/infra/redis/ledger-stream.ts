@@ -1,0 +1,76 @@
+import type { Redis } from 'ioredis';
+import { TASK_EVENTS, type TaskEventType } from '../../domain/task-state.ts';
+import { toIso } from '../../kernel/clock.ts';
+import { newId } from '../../kernel/ids.ts';
+import type { LedgerStream, StreamEntry } from '../../services/ledger/ports.ts';
+import { keys } from './keys.ts';
+import type { ScriptRunner } from './scripts.ts';
+
+/**
+ * The stream between the scripts and SQL. Its entries are removed once they are applied, so what is in it is the
+ * backlog; whoever holds the lease `ledger:follower` reads it.
+ */
+export class RedisLedgerStream implements LedgerStream {
+  readonly #redis: Redis;
+  readonly #scripts: ScriptRunner;
+  readonly #name = newId('follower');
+
+  constructor({ redis, scripts }: { redis: Redis; scripts: ScriptRunner }) {
+    this.#redis = redis;
+    this.#scripts = scripts;
+  }
+
+  async lead(forMs: number): Promise<boolean> {
+    return (await this.#scripts.run('ledger-lead', [keys.ledgerFollower], [this.#name, forMs])) === 1;
+  }
+
+  async resign(): Promise<void> {
+    await this.#scripts.run('ledger-lead', [keys.ledgerFollower], [this.#name, 0]);
+  }
+
+  async read(limit: number): Promise<{ entries: StreamEntry[]; lastId: string | null }> {
+    const rows = await this.#redis.xrange(keys.ledger, '-', '+', 'COUNT', limit);
+    return {
+      entries: rows.flatMap(([id, fields]) => parse(id, fields) ?? []),
+      lastId: rows.at(-1)?.[0] ?? null,
+    };
+  }
+
+  async trim(lastId: string): Promise<void> {
+    const [ms = '0', sequence = '0'] = lastId.split('-');
+    await this.#redis.xtrim(keys.ledger, 'MINID', `${ms}-${BigInt(sequence) + 1n}`);
+  }
+
+  async append(entry: Omit<StreamEntry, 'id'>): Promise<void> {
+    const fields = ['e', entry.type, 's', entry.sessionId, 't', entry.taskIds.join(' ')];
+    fields.push('at', String(Date.parse(entry.at)));
+    if (entry.attempts !== undefined) fields.push('n', String(entry.attempts));
+    if (entry.reason !== undefined) fields.push('r', entry.reason);
+    if (entry.whatsappId !== undefined) fields.push('w', entry.whatsappId);
+    await this.#redis.xadd(keys.ledger, '*', ...fields);
+  }
+
+  backlog(): Promise<number> {
+    return this.#redis.xlen(keys.ledger);
+  }
+}
+
+/** Null for an entry that makes no sense; anybody can append to a stream. */
+function parse(id: string, list: readonly string[]): StreamEntry | null {
+  const fields: Record<string, string | undefined> = {};
+  for (let at = 0; at + 1 < list.length; at += 2) fields[list[at] ?? ''] = list[at + 1];
+  const type = TASK_EVENTS.find((event) => event === fields.e) as TaskEventType | undefined;
+  const at = Number(fields.at);
+  if (!type || !fields.s || !(at > 0 && at < 8.64e15)) return null;
+  return {
+    id,
+    type,
+    sessionId: fields.s,
+    taskIds: (fields.t ?? '').split(' ').filter((taskId) => taskId !== ''),
+    at: toIso(at),
+    ...(fields.n === undefined ? {} : { attempts: Number(fields.n) || 0 }),
+    ...(fields.r ? { reason: fields.r } : {}),
+    ...(fields.w ? { whatsappId: fields.w } : {}),
+    ...(fields.p ? { payload: fields.p } : {}),
+  };
+}

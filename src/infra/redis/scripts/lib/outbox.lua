@@ -1,0 +1,74 @@
+-- What all outbox scripts share.
+-- A lease is 'epoch|claim id|request id|deadline|deliveries|sequence', under the SHA-1 of the raw string. It stays
+-- when a task goes back to the queue, as the memory of its deliveries and of its place. Whether it is in force is
+-- said by the raw string standing in the processing list.
+
+local function whole(number) return string.format('%.0f', number) end
+
+-- Milliseconds of Redis' own clock. The offset is 0 but in tests, which jump over leases with it.
+local function now_ms(offset)
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(offset)
+end
+
+local function read_lease(leases, raw)
+  local field = redis.sha1hex(raw)
+  local text = redis.call('HGET', leases, field)
+  if not text then return nil, field end
+  local epoch, claim, request, deadline, deliveries, sequence =
+    string.match(text, '^(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)|(%d+)$')
+  if not epoch then return nil, field end
+  return {
+    epoch = tonumber(epoch), claim = claim, request = request, deadline = tonumber(deadline),
+    deliveries = tonumber(deliveries), sequence = tonumber(sequence),
+  }, field
+end
+
+local function write_lease(leases, field, lease)
+  redis.call('HSET', leases, field, table.concat({
+    whole(lease.epoch), lease.claim, lease.request, whole(lease.deadline),
+    whole(lease.deliveries), whole(lease.sequence),
+  }, '|'))
+end
+
+-- Our own tasks start with their id; those of others are decoded.
+local function task_id(raw)
+  local id = string.match(raw, '^{"taskId":"(%w[%w._:@-]*)"')
+  if id then return id end
+  if string.byte(raw, 1) ~= 123 or not string.find(raw, '"taskId"', 1, true) then return nil end
+  local ok, task = pcall(cjson.decode, raw)
+  if not ok or type(task) ~= 'table' or type(task.taskId) ~= 'string' then return nil end
+  if #task.taskId > 128 then return nil end
+  return string.match(task.taskId, '^%w[%w._:@-]*$')
+end
+
+-- The owner's epoch may be missing after Redis has lost data: a newer one of a genuine token is taken over.
+local function is_stale(owner, epoch)
+  if epoch == 0 then return false end
+  local current = tonumber(redis.call('HGET', owner, 'epoch') or '0')
+  if epoch < current then return true end
+  if epoch > current then redis.call('HSET', owner, 'epoch', whole(epoch)) end
+  return false
+end
+
+local function record(ledger, event, session, id, now, ...)
+  if id then redis.call('XADD', ledger, '*', 'e', event, 's', session, 't', id, 'at', whole(now), ...) end
+end
+
+-- Puts a raw string back where it came from: at the claim end of the queue, but behind what was claimed before it.
+local function put_back(queue, leases, raw, sequence)
+  local before = {}
+  while true do
+    local last = redis.call('LINDEX', queue, -1)
+    if not last then break end
+    local lease = read_lease(leases, last)
+    if not lease or lease.sequence >= sequence then break end
+    before[#before + 1] = redis.call('RPOP', queue)
+  end
+  redis.call('RPUSH', queue, raw)
+  for i = #before, 1, -1 do redis.call('RPUSH', queue, before[i]) end
+end
+
+local function forget_if_empty(active, session, queue, processing)
+  if redis.call('EXISTS', queue, processing) == 0 then redis.call('SREM', active, session) end
+end

@@ -1,0 +1,101 @@
+import type { LeasePolicy } from '../domain/task.ts';
+import type { Database } from '../infra/database/database.ts';
+import { createTaskStore } from '../infra/database/task-store.ts';
+import type { createRedis } from '../infra/redis/client.ts';
+import { RedisLedgerStream } from '../infra/redis/ledger-stream.ts';
+import { RedisOutboxStore } from '../infra/redis/outbox-store.ts';
+import { RedisWakeUps } from '../infra/redis/outbox-wakeups.ts';
+import type { ScriptRunner } from '../infra/redis/scripts.ts';
+import type { Clock } from '../kernel/clock.ts';
+import type { Service } from '../kernel/lifecycle.ts';
+import type { Logger } from '../kernel/log.ts';
+import { LedgerFollower } from '../services/ledger/ledger-follower.ts';
+import { TaskLedger } from '../services/ledger/task-ledger.ts';
+import { ClaimHub } from '../services/outbox/claim-hub.ts';
+import { CachedDeletedSessions } from '../services/outbox/deleted-sessions.ts';
+import { Outbox } from '../services/outbox/outbox.ts';
+import type { RouteModule } from './http/route.ts';
+import { outboxRoutes } from './http/routes/outbox.ts';
+import { workerOutboxRoutes } from './http/routes/worker-outbox.ts';
+
+export interface OutboxOptions {
+  /** For commands. */
+  redis: ReturnType<typeof createRedis>;
+  /** A connection that only listens. */
+  subscriber: ReturnType<typeof createRedis>;
+  scripts: ScriptRunner;
+  database: Database;
+  leases: LeasePolicy;
+  /** Whether a session is known as deleted; asked at most every 5 s per session. */
+  isDeleted(sessionId: string): Promise<boolean>;
+  clock: Clock;
+  log: Logger;
+  /** Only tests, which jump over leases, give one. */
+  timeOffsetMs?: () => number;
+  sweepMs?: number;
+  strandedAfterMs?: number;
+}
+
+export interface OutboxParts {
+  outbox: Outbox;
+  hub: ClaimHub;
+  ledger: TaskLedger;
+  follower: LedgerFollower;
+  routes: RouteModule[];
+  /** The hub and the ledger follower. Stopping answers all waiting polls. */
+  service: Service;
+}
+
+/** Everything between an accepted task and the worker that sends it. */
+export function composeOutbox(options: OutboxOptions): OutboxParts {
+  const { redis, subscriber, scripts, clock, log, timeOffsetMs, strandedAfterMs } = options;
+  const store = new RedisOutboxStore({
+    redis,
+    scripts,
+    leases: options.leases,
+    ...(timeOffsetMs ? { timeOffsetMs } : {}),
+  });
+  const wakeUps = new RedisWakeUps({ redis, subscriber, log });
+  const stream = new RedisLedgerStream({ redis, scripts });
+  const tasks = createTaskStore(options.database, clock);
+  const ledger = new TaskLedger({ tasks, stream, clock });
+  const outbox = new Outbox({
+    store,
+    ledger,
+    sessions: new CachedDeletedSessions(options.isDeleted, clock),
+    wakeUps,
+    clock,
+  });
+  const hub = new ClaimHub({
+    store,
+    wakeUps,
+    clock,
+    log,
+    ...(options.sweepMs === undefined ? {} : { sweepMs: options.sweepMs }),
+  });
+  const follower = new LedgerFollower({
+    stream,
+    tasks,
+    push: (sessionId, stranded) => outbox.push(sessionId, stranded),
+    clock,
+    log,
+    ...(strandedAfterMs === undefined ? {} : { strandedAfterMs }),
+  });
+  return {
+    outbox,
+    hub,
+    ledger,
+    follower,
+    routes: [outboxRoutes({ outbox }), workerOutboxRoutes({ outbox, hub, clock })],
+    service: {
+      async start() {
+        await hub.start();
+        await follower.start();
+      },
+      async stop() {
+        await hub.stop();
+        await follower.stop();
+      },
+    },
+  };
+}

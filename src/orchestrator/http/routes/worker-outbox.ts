@@ -1,0 +1,177 @@
+import type { Response } from 'express';
+import { taskOfRaw } from '../../../domain/task.ts';
+import { type Clock, toIso } from '../../../kernel/clock.ts';
+import { invalid } from '../../../kernel/errors.ts';
+import { sessionPath } from '../../../protocol/common.ts';
+import {
+  ackedSchema,
+  ackSchema,
+  claimedSchema,
+  claimQuery,
+  claimRequestIdSchema,
+  MAX_ACK_BODY_BYTES,
+  nackedSchema,
+  nackSchema,
+  touchedSchema,
+  touchSchema,
+} from '../../../protocol/outbox.ts';
+import type { ClaimHub } from '../../../services/outbox/claim-hub.ts';
+import type { Outbox } from '../../../services/outbox/outbox.ts';
+import type { Claim } from '../../../services/outbox/ports.ts';
+import type { RouteModule } from '../route.ts';
+
+const BASE = '/api/worker/sessions/{id}/outbox';
+
+export interface WorkerOutboxDeps {
+  outbox: Outbox;
+  hub: ClaimHub;
+  clock: Clock;
+}
+
+export const workerOutboxRoutes =
+  ({ outbox, hub, clock }: WorkerOutboxDeps): RouteModule =>
+  (routes) => {
+    routes.add(
+      {
+        method: 'post',
+        path: `${BASE}/claim`,
+        tag: 'worker',
+        summary: 'Waits for the next task',
+        description:
+          'The header X-Claim-Request makes a claim repeatable: the same id gets the same task again while its ' +
+          'lease is in force. See docs/protocol.md.',
+        audience: 'worker',
+        params: sessionPath,
+        query: claimQuery,
+        response: claimedSchema,
+        errors: [403, 409],
+      },
+      async ({ params, query, req, res, worker }) => {
+        const gone = whenGone(res);
+        const claim = await hub.claim(
+          {
+            sessionId: params.id,
+            epoch: worker.epoch,
+            requestId: claimRequestId(req.headers['x-claim-request']),
+            max: query.max ?? 1,
+            timeoutMs: query.timeout * 1000,
+          },
+          gone,
+        );
+        if (gone.aborted) {
+          if (claim) await hub.giveBack(params.id, claim);
+          return undefined;
+        }
+        return answerOf(claim, query.max !== undefined, clock.nowMs());
+      },
+    );
+
+    routes.add(
+      {
+        method: 'post',
+        path: `${BASE}/ack`,
+        tag: 'worker',
+        summary: 'The message is sent; again, or late: still 200',
+        audience: 'worker',
+        params: sessionPath,
+        body: ackSchema,
+        bodyLimit: MAX_ACK_BODY_BYTES,
+        response: ackedSchema,
+        errors: [403, 413],
+      },
+      async ({ params, body }) => {
+        const raws = body.raws ?? [body.raw ?? ''];
+        // Many messages cannot share one id.
+        const whatsappId = raws.length === 1 ? (body.whatsappId ?? null) : null;
+        await outbox.ack(
+          params.id,
+          raws.map((raw) => ({ raw, whatsappId })),
+        );
+        return { status: 'ok', acked: true };
+      },
+    );
+
+    routes.add(
+      {
+        method: 'post',
+        path: `${BASE}/nack`,
+        tag: 'worker',
+        summary: 'The message could not be sent; the task goes back to its place, or is dead',
+        audience: 'worker',
+        params: sessionPath,
+        body: nackSchema,
+        bodyLimit: MAX_ACK_BODY_BYTES,
+        response: nackedSchema,
+        errors: [403, 409, 413],
+      },
+      async ({ params, body, worker }) => ({
+        status: 'ok',
+        ...(await outbox.nack({
+          sessionId: params.id,
+          epoch: worker.epoch,
+          raw: body.raw,
+          claimId: body.claimId ?? '',
+          delayMs: body.delayMs ?? 0,
+          permanent: body.permanent ?? false,
+          reason: body.reason,
+          countAttempt: body.countAttempt ?? true,
+        })),
+      }),
+    );
+
+    routes.add(
+      {
+        method: 'post',
+        path: `${BASE}/touch`,
+        tag: 'worker',
+        summary: 'Extends the lease',
+        audience: 'worker',
+        params: sessionPath,
+        body: touchSchema,
+        bodyLimit: MAX_ACK_BODY_BYTES,
+        response: touchedSchema,
+        errors: [403, 409, 413],
+      },
+      async ({ params, body, worker }) => {
+        const { leaseMs } = await outbox.touch({
+          sessionId: params.id,
+          epoch: worker.epoch,
+          claimId: body.claimId ?? '',
+          raws: body.raws ?? [body.raw ?? ''],
+        });
+        return { status: 'ok', leaseUntil: toIso(clock.nowMs() + leaseMs), leaseMs };
+      },
+    );
+  };
+
+/** Aborted when the client goes away before it has its answer. */
+function whenGone(res: Response): AbortSignal {
+  const gone = new AbortController();
+  // A body that nobody reads would hide the end of the connection.
+  res.req.resume();
+  if (res.destroyed || res.req.socket.destroyed) gone.abort();
+  res.once('close', () => {
+    if (!res.writableFinished) gone.abort();
+  });
+  return gone.signal;
+}
+
+function claimRequestId(header: string | string[] | undefined): string | null {
+  if (header === undefined) return null;
+  const result = claimRequestIdSchema.safeParse(header);
+  if (result.success) return result.data;
+  throw invalid('invalid_request', `X-Claim-Request: ${result.error.issues[0]?.message ?? 'is not valid'}`, {
+    details: { field: 'X-Claim-Request' },
+  });
+}
+
+function answerOf(claim: Claim | null, many: boolean, nowMs: number): object {
+  if (!claim) return { status: 'ok', task: null, ...(many ? { tasks: [] } : {}) };
+  const lease = {
+    claimId: claim.claimId,
+    leaseUntil: toIso(nowMs + claim.leaseMs),
+    leaseMs: claim.leaseMs,
+  };
+  const tasks = claim.tasks.map(({ raw, attempt }) => ({ task: taskOfRaw(raw), raw, attempt, ...lease }));
+  return many ? { status: 'ok', tasks } : { status: 'ok', ...tasks[0] };
+}

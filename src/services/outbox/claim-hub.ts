@@ -1,0 +1,295 @@
+import type { Clock } from '../../kernel/clock.ts';
+import { conflict, messageOf } from '../../kernel/errors.ts';
+import { newId } from '../../kernel/ids.ts';
+import { Loop, type Service } from '../../kernel/lifecycle.ts';
+import type { Logger } from '../../kernel/log.ts';
+import type { Claim, ClaimOutcome, ClaimRequest, OutboxStore, WakeUps } from './ports.ts';
+import { TimerWheel } from './timer-wheel.ts';
+
+export interface Poll {
+  sessionId: string;
+  epoch: number;
+  /** Null: the poll's own. */
+  requestId: string | null;
+  max: number;
+  /** 0: answers at once. */
+  timeoutMs: number;
+}
+
+interface Waiter {
+  readonly request: ClaimRequest;
+  readonly once: boolean;
+  resolve(claim: Claim | null): void;
+  reject(error: unknown): void;
+  /** Settled, or its client has gone. */
+  done: boolean;
+  /** Its time is over while its claim is under way: the claim's outcome is its answer. */
+  late: boolean;
+  claiming: boolean;
+  attempted: boolean;
+  /** Of the last attempt, if it failed. */
+  error: unknown;
+  release(): void;
+}
+
+/** The polls that wait for one session, in the order of their arrival. */
+interface Line {
+  readonly sessionId: string;
+  readonly waiters: Set<Waiter>;
+  busy: boolean;
+  /** Something may have come since the present pass began. */
+  dirty: boolean;
+  cancelTimer: (() => void) | undefined;
+}
+
+export interface ClaimHubOptions {
+  store: Pick<OutboxStore, 'claim' | 'unclaim' | 'ready'>;
+  wakeUps: WakeUps;
+  clock: Clock;
+  log: Logger;
+  /** How often waiting sessions are looked at without having been told to. */
+  sweepMs?: number;
+}
+
+const SWEEP_STEP = 500;
+/** A lease that runs out is looked at a little later: the timers of two machines differ. */
+const GRACE_MS = 10;
+
+/**
+ * Holds waiting polls in memory. A poll is in its session's line before its first claim is sent, so that no wake-up
+ * falls between; one claim per session is under way at a time.
+ */
+export class ClaimHub implements Service {
+  readonly #store: ClaimHubOptions['store'];
+  readonly #wakeUps: WakeUps;
+  readonly #log: Logger;
+  readonly #wheel: TimerWheel;
+  readonly #sweep: Loop;
+  readonly #lines = new Map<string, Line>();
+  readonly #busy = new Set<Promise<void>>();
+  readonly #requestPrefix = newId('poll');
+  #requests = 0;
+  #stopped = false;
+  #unsubscribe: (() => void) | undefined;
+
+  constructor({ store, wakeUps, clock, log, sweepMs = 1000 }: ClaimHubOptions) {
+    this.#store = store;
+    this.#wakeUps = wakeUps;
+    this.#log = log;
+    this.#wheel = new TimerWheel(clock);
+    this.#sweep = new Loop({
+      name: 'outbox sweep',
+      intervalMs: sweepMs * (0.9 + Math.random() * 0.2),
+      clock,
+      log,
+      run: (signal) => this.#sweepOnce(signal),
+    });
+  }
+
+  async start(): Promise<void> {
+    this.#unsubscribe ??= this.#wakeUps.subscribe((sessionId) => this.wake(sessionId));
+    await this.#sweep.start();
+  }
+
+  /** Answers all waiting polls with nothing, at once. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#unsubscribe?.();
+    for (const line of this.#lines.values()) {
+      for (const waiter of line.waiters) this.#settle(line, waiter, null);
+    }
+    await this.#sweep.stop();
+    await Promise.all(this.#busy);
+    this.#wheel.stop();
+  }
+
+  get waiting(): number {
+    let count = 0;
+    for (const line of this.#lines.values()) count += line.waiters.size;
+    return count;
+  }
+
+  /**
+   * Waits for tasks. When `signal` is aborted the poll claims nothing, or gives back what it claimed.
+   * @returns null when there was nothing in time, the hub is stopping, or the client has gone
+   * @throws FlotillaError `stale_epoch`; errors of the store
+   */
+  claim(poll: Poll, signal: AbortSignal): Promise<Claim | null> {
+    if (this.#stopped || signal.aborted) return Promise.resolve(null);
+    return new Promise((resolve, reject) => {
+      const line = this.#lineOf(poll.sessionId);
+      const waiter: Waiter = {
+        request: {
+          sessionId: poll.sessionId,
+          epoch: poll.epoch,
+          // Always one: the client repeats a script whose answer got lost with its connection.
+          requestId: poll.requestId ?? `${this.#requestPrefix}.${++this.#requests}`,
+          max: poll.max,
+        },
+        once: poll.timeoutMs === 0,
+        resolve,
+        reject,
+        done: false,
+        late: false,
+        claiming: false,
+        attempted: false,
+        error: undefined,
+        release: () => undefined,
+      };
+      const cancelTimeout = waiter.once
+        ? () => undefined
+        : this.#wheel.after(poll.timeoutMs, () => {
+            if (waiter.claiming) waiter.late = true;
+            else this.#giveUp(line, waiter);
+          });
+      const onAbort = () => this.#settle(line, waiter, null);
+      signal.addEventListener('abort', onAbort, { once: true });
+      waiter.release = () => {
+        cancelTimeout();
+        signal.removeEventListener('abort', onAbort);
+      };
+      line.waiters.add(waiter);
+      this.#pump(line);
+    });
+  }
+
+  /** Something may be there for this session. */
+  wake(sessionId: string): void {
+    const line = this.#lines.get(sessionId);
+    if (!line) return;
+    line.dirty = true;
+    this.#pump(line);
+  }
+
+  #lineOf(sessionId: string): Line {
+    let line = this.#lines.get(sessionId);
+    if (!line) {
+      line = { sessionId, waiters: new Set(), busy: false, dirty: false, cancelTimer: undefined };
+      this.#lines.set(sessionId, line);
+    }
+    return line;
+  }
+
+  #pump(line: Line): void {
+    if (line.busy) return;
+    line.busy = true;
+    const run = this.#run(line)
+      .catch((error: unknown) => {
+        line.busy = false;
+        this.#log.error({ error: messageOf(error) }, 'serving waiting polls failed');
+      })
+      .finally(() => {
+        this.#busy.delete(run);
+      });
+    this.#busy.add(run);
+  }
+
+  async #run(line: Line): Promise<void> {
+    do {
+      line.dirty = false;
+      await this.#pass(line);
+    } while (line.waiters.size > 0 && (line.dirty || [...line.waiters].some((waiter) => !waiter.attempted)));
+    line.busy = false;
+    if (line.waiters.size === 0) this.#drop(line);
+  }
+
+  /** Serves the line from its head. Whoever has not had a claim of its own yet gets one in any case. */
+  async #pass(line: Line): Promise<void> {
+    let nothingLeft = false;
+    for (const waiter of line.waiters) {
+      if (waiter.done || (nothingLeft && waiter.attempted)) continue;
+      nothingLeft = !(await this.#attempt(line, waiter)) || nothingLeft;
+    }
+  }
+
+  /** @returns whether the next in line should be tried too */
+  async #attempt(line: Line, waiter: Waiter): Promise<boolean> {
+    const first = !waiter.attempted;
+    waiter.attempted = true;
+    waiter.claiming = true;
+    let outcome: ClaimOutcome;
+    try {
+      outcome = await this.#store.claim(waiter.request);
+      waiter.error = undefined;
+    } catch (error) {
+      waiter.claiming = false;
+      waiter.error = error;
+      // A poll that has begun to wait outlasts a short outage.
+      if (first || waiter.late) this.#settle(line, waiter, null, error);
+      return false;
+    }
+    waiter.claiming = false;
+    switch (outcome.kind) {
+      case 'tasks':
+        if (waiter.done) await this.#giveBack(line.sessionId, outcome);
+        else this.#settle(line, waiter, outcome);
+        return true;
+      case 'stale':
+        this.#settle(line, waiter, null, staleEpoch());
+        return true;
+      case 'held':
+      case 'delayed':
+        this.#wakeLater(line, outcome.forMs);
+        break;
+      case 'empty':
+        break;
+    }
+    if (waiter.late || waiter.once) this.#settle(line, waiter, null);
+    return false;
+  }
+
+  /** A repeated claim stays as it is: its first answer may have arrived. */
+  async #giveBack(sessionId: string, claim: Claim): Promise<void> {
+    if (claim.repeated) return;
+    try {
+      await this.#store.unclaim(sessionId, claim.claimId);
+      this.#wakeUps.publish(sessionId);
+    } catch (error) {
+      // Its lease runs out.
+      this.#log.debug({ sessionId, error: messageOf(error) }, 'a claim could not be given back');
+    }
+  }
+
+  /** For a claim that was handed out and could not be delivered. */
+  giveBack(sessionId: string, claim: Claim): Promise<void> {
+    return this.#giveBack(sessionId, claim);
+  }
+
+  #giveUp(line: Line, waiter: Waiter): void {
+    this.#settle(line, waiter, null, waiter.error);
+  }
+
+  #settle(line: Line, waiter: Waiter, claim: Claim | null, error?: unknown): void {
+    if (waiter.done) return;
+    waiter.done = true;
+    waiter.release();
+    line.waiters.delete(waiter);
+    if (error === undefined) waiter.resolve(claim);
+    else waiter.reject(error);
+    if (line.waiters.size === 0 && !line.busy) this.#drop(line);
+  }
+
+  #drop(line: Line): void {
+    line.cancelTimer?.();
+    if (this.#lines.get(line.sessionId) === line) this.#lines.delete(line.sessionId);
+  }
+
+  #wakeLater(line: Line, ms: number): void {
+    line.cancelTimer?.();
+    line.cancelTimer = this.#wheel.after(ms + GRACE_MS, () => {
+      line.cancelTimer = undefined;
+      this.wake(line.sessionId);
+    });
+  }
+
+  /** Finds what was pushed behind our back, and what a lost wake-up should have said. */
+  async #sweepOnce(signal: AbortSignal): Promise<void> {
+    const ids = [...this.#lines.keys()];
+    for (let at = 0; at < ids.length && !signal.aborted; at += SWEEP_STEP) {
+      for (const id of await this.#store.ready(ids.slice(at, at + SWEEP_STEP))) this.wake(id);
+    }
+  }
+}
+
+export const staleEpoch = () =>
+  conflict('stale_epoch', 'A newer worker owns this session; this one has to stop.');
