@@ -1,5 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import https from 'node:https';
 import net from 'node:net';
+import { downloadMediaMessage } from '@whiskeysockets/baileys';
+import { Dispatcher1Wrapper, ProxyAgent } from 'undici';
 import { describe, expect, it } from 'vitest';
 import { newPhone, useSandbox } from './sandbox.ts';
 
@@ -32,6 +35,25 @@ describe('proxies', () => {
     expect(box.sim.overview()).toMatchObject({ mediaDetours: 0 });
     await client.end();
     await box.until('the session to leave', () => proxy(id).sessions.now === 0);
+  });
+
+  it('lets one session read the image of another through its own proxy', async () => {
+    const ann = await box.paired(newPhone(), { proxy: proxy('p1').url });
+    const bob = await box.paired(newPhone(), { proxy: proxy('p2').url });
+    const image = randomBytes(30_000);
+    const thumbnail = { jpegThumbnail: 'AA==', width: 1, height: 1 };
+    const { id } = await ann.send(bob.phone, { image, ...thumbnail });
+    const got = await bob.until('the image', () => bob.received.find(({ key }) => key.id === id));
+    const agent = new ProxyAgent({ uri: proxy('p2').url, requestTls: { ca: box.sim.caPem } });
+    // The fetch of Node 24 comes from undici 7, whose handlers undici 8 takes only through this wrapper.
+    const dispatcher = new Dispatcher1Wrapper(agent);
+    const before = proxy('p2').media;
+    const options = { dispatcher } as unknown as RequestInit;
+    const read = await downloadMediaMessage(got, 'buffer', { options });
+    await agent.close();
+    expect(read.equals(image)).toBe(true);
+    expect(proxy('p2').media - before).toBe(1);
+    expect(box.sim.overview().directAttempts.media).toBe(0);
   });
 
   it('notices media that goes around the proxy, and refuses it', async () => {

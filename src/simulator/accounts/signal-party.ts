@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type proto, unpadRandomMax16, writeRandomPadMax16 } from '@whiskeysockets/baileys';
+import { unpadRandomMax16, writeRandomPadMax16 } from '@whiskeysockets/baileys';
 import { ProtocolAddress, SessionBuilder, SessionCipher, SessionRecord, type SignalStorage } from 'libsignal';
 import { generateKeyPair, type RawKeyPair, type SigningKeyPair, signingKeyPair } from '../keys/curve-keys.ts';
 
@@ -124,5 +124,3 @@ function toProtocolAddress(address: string): ProtocolAddress {
   const dot = address.lastIndexOf('.');
   return new ProtocolAddress(address.slice(0, dot), Number(address.slice(dot + 1)));
 }
-
-export type MessageContent = proto.IMessage;
