@@ -1,0 +1,100 @@
+import { SqlBindingStore } from '../infra/database/binding-store.ts';
+import type { Database } from '../infra/database/database.ts';
+import { RedisAlertStore } from '../infra/redis/alerts-store.ts';
+import { RedisBindingRegistry } from '../infra/redis/allocation-registry.ts';
+import { RedisPoolRepairs } from '../infra/redis/allocation-repairs.ts';
+import type { createRedis } from '../infra/redis/client.ts';
+import { RedisInventoryStore } from '../infra/redis/inventory-store.ts';
+import type { ScriptRunner } from '../infra/redis/scripts.ts';
+import type { Clock } from '../kernel/clock.ts';
+import type { Service } from '../kernel/lifecycle.ts';
+import type { Logger } from '../kernel/log.ts';
+import { Alerts } from '../services/alerts/alerts.ts';
+import type { EventSink } from '../services/alerts/ports.ts';
+import { AlertWebhook } from '../services/alerts/webhook.ts';
+import { AllocationService } from '../services/allocation/allocation.ts';
+import { Inventory } from '../services/inventory/inventory.ts';
+import type { RouteModule } from './http/route.ts';
+import { inventoryRoutes } from './http/routes/inventory.ts';
+
+export interface InventoryOptions {
+  redis: ReturnType<typeof createRedis>;
+  scripts: ScriptRunner;
+  database: Database;
+  events: EventSink;
+  rules: { maxSessionsPerProxy: number; maxSessionsPerPhone: number };
+  uploadLimitBytes: number;
+  alertWebhookUrl: string | null;
+  onAlert(condition: string, raised: boolean): void;
+  /** Further keys for `GET /status`. */
+  statusSections(): Promise<Record<string, unknown>>;
+  /** Moves the sessions of a proxy elsewhere. */
+  onRebind(proxy: string): Promise<void>;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface InventoryParts {
+  inventory: Inventory;
+  allocation: AllocationService;
+  alerts: Alerts;
+  routes: RouteModule[];
+  /** Nothing runs by itself; stopping lets waiting alerts and audit rows go out. */
+  service: Service;
+}
+
+/** What there is to allocate, who has it, and the alarm when there is none left. */
+export function composeInventory(options: InventoryOptions): InventoryParts {
+  const { redis, scripts, rules, clock, log, events } = options;
+  const sessionsPerProxy = rules.maxSessionsPerProxy;
+  const registry = new RedisBindingRegistry({
+    redis,
+    scripts,
+    caps: { sessionsPerProxy, sessionsPerPhone: rules.maxSessionsPerPhone },
+  });
+  const allocation = new AllocationService({
+    registry,
+    repairs: new RedisPoolRepairs({ redis, scripts, registry, sessionsPerProxy }),
+    store: new SqlBindingStore(options.database.db),
+    clock,
+    log,
+  });
+  const inventory = new Inventory({
+    store: new RedisInventoryStore({ redis, scripts, sessionsPerProxy }),
+    clock,
+    log,
+    events,
+  });
+  const webhook = options.alertWebhookUrl
+    ? new AlertWebhook({ url: options.alertWebhookUrl, clock, log })
+    : null;
+  const alerts = new Alerts({
+    store: new RedisAlertStore(redis),
+    events,
+    clock,
+    log,
+    channels: webhook ? [webhook] : [],
+    onChange: options.onAlert,
+  });
+  return {
+    inventory,
+    allocation,
+    alerts,
+    routes: [
+      inventoryRoutes({
+        inventory,
+        rules,
+        uploadLimitBytes: options.uploadLimitBytes,
+        statusSections: options.statusSections,
+        onRebind: options.onRebind,
+      }),
+    ],
+    service: {
+      start: async () => undefined,
+      stop: async () => {
+        await webhook?.stop();
+        await allocation.flush();
+      },
+    },
+  };
+}
