@@ -63,10 +63,11 @@ export const keys = {
   /** LIST of JSON commands that a worker fetches with its pings. */
   commands: (sessionId: string) => `session:commands:${sessionId}`,
   /** What became of a command, as JSON, for a minute. */
-  commandResult: (sessionId: string, commandId: string) =>
-    `session:command_result:${sessionId}:${commandId}`,
+  commandResult: (sessionId: string, commandId: string) => `session:command_result:${sessionId}:${commandId}`,
   /** ZSET of the ids of the last inbound messages, by time. */
   inboundSeen: (sessionId: string) => `session:inbound:${sessionId}`,
+  /** ZSET of the ids of deleted sessions, by time: nothing is queued for them any more. */
+  sessionsDeleted: 'sessions:deleted',
   webVersion: 'whatsapp:web_version',
 } as const;
 

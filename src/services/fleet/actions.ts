@@ -7,7 +7,14 @@ import { type Clock, toIso } from '../../kernel/clock.ts';
 import { messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type { EventLog } from '../events/ports.ts';
-import type { Heartbeats, QrStore, SessionRecord, SessionStore, WorkerMailbox } from '../sessions/ports.ts';
+import type {
+  DeletedSessions,
+  Heartbeats,
+  QrStore,
+  SessionRecord,
+  SessionStore,
+  WorkerMailbox,
+} from '../sessions/ports.ts';
 import type { SessionStates } from '../sessions/session-states.ts';
 import type { WorkerCommands } from '../sessions/worker-commands.ts';
 import type { FleetBinder, FleetBinding, FleetOutbox, WorkerRuntime, WorkerSpec } from './ports.ts';
@@ -22,6 +29,7 @@ export interface FleetActionDeps {
   qrCodes: QrStore;
   mailbox: WorkerMailbox;
   commands: WorkerCommands;
+  deleted: DeletedSessions;
   events: EventLog;
   /** A worker said by its exit code alone that the device was unlinked. */
   loggedOut(sessionId: string, reason: string | null): Promise<void>;
@@ -223,6 +231,7 @@ export class FleetActions {
     await this.#deps.eraseAuth(sessionId);
     await Promise.all([qrCodes.clear(sessionId), mailbox.clear(sessionId), heartbeats.forget(sessionId)]);
     await this.#deps.eraseTraces(sessionId);
+    await this.#deps.deleted.add(sessionId);
     await store.erase(sessionId);
     this.refusals.delete(sessionId);
     this.#unlinkingSince.delete(sessionId);

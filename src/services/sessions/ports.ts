@@ -171,6 +171,12 @@ export interface InboundSeen {
   add(sessionId: string, messageId: string): Promise<void>;
 }
 
+/** Sessions that were there once. An id that never was may belong to a worker that somebody else runs. */
+export interface DeletedSessions {
+  add(sessionId: string): Promise<void>;
+  has(sessionId: string): Promise<boolean>;
+}
+
 export interface ProfileDirectory {
   /** The line of a profile that was uploaded, by its line or by its id; null for an unknown one. */
   resolve(lineOrId: string): Promise<string | null>;

@@ -13,23 +13,21 @@ export interface TransitionFacts {
   from?: readonly SessionState[];
 }
 
+export interface SessionStatesDeps {
+  store: Pick<SessionStore, 'transition'>;
+  signal: EventSignal;
+  fleet: FleetSignal;
+  /** A session can send from now on. */
+  onConnected?: () => void;
+  clock: Clock;
+  log: Logger;
+}
+
 /** The one way to change a session's observed state: by the table, with its event, and the runner is told. */
 export class SessionStates {
-  readonly #deps: {
-    store: Pick<SessionStore, 'transition'>;
-    signal: EventSignal;
-    fleet: FleetSignal;
-    clock: Clock;
-    log: Logger;
-  };
+  readonly #deps: SessionStatesDeps;
 
-  constructor(deps: {
-    store: Pick<SessionStore, 'transition'>;
-    signal: EventSignal;
-    fleet: FleetSignal;
-    clock: Clock;
-    log: Logger;
-  }) {
+  constructor(deps: SessionStatesDeps) {
     this.#deps = deps;
   }
 
@@ -58,6 +56,7 @@ export class SessionStates {
     log.info({ sessionId, from, to, ...(reason ? { reason } : {}) }, 'session state');
     await announce(signal, log);
     fleet.wake();
+    if (to === 'connected') this.#deps.onConnected?.();
     return from;
   }
 }

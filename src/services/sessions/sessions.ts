@@ -7,6 +7,7 @@ import type { EventLog } from '../events/ports.ts';
 import { type CreateSession, refusal, type SessionCreator } from './create-session.ts';
 import type {
   AlertRaiser,
+  DeletedSessions,
   FleetSignal,
   QrCode,
   QrStore,
@@ -26,6 +27,7 @@ export interface SessionServiceDeps {
   commands: WorkerCommands;
   binder: SessionBinder;
   qrCodes: QrStore;
+  deleted: DeletedSessions;
   alerts: AlertRaiser;
   events: EventLog;
   fleet: FleetSignal;
@@ -171,14 +173,10 @@ export class SessionService {
     return this.#deps.store.counts();
   }
 
-  async exists(id: string): Promise<boolean> {
-    return !(await this.isDeleted(id));
-  }
-
-  /** Also true for one that never was. */
+  /** Known as deleted: false for one that never was. */
   async isDeleted(id: string): Promise<boolean> {
     const session = await this.#deps.store.find(id);
-    return session === null || session.desired === 'deleted';
+    return session ? session.desired === 'deleted' : await this.#deps.deleted.has(id);
   }
 
   /** What a message of this session waits for, to follow its id in a sentence; null when it can send. */

@@ -1,0 +1,225 @@
+import { randomUUID } from 'node:crypto';
+import { DEFAULT_FLEET_POLICY, type FleetPolicy } from '../domain/fleet-plan.ts';
+import { createAesGcmSealer } from '../infra/crypto/aes-gcm-sealer.ts';
+import { createAuthStore } from '../infra/database/auth-store.ts';
+import type { Database } from '../infra/database/database.ts';
+import { createEventStore } from '../infra/database/event-store.ts';
+import { createSessionStore } from '../infra/database/session-store.ts';
+import type { createRedis } from '../infra/redis/client.ts';
+import { createDeletedSessions } from '../infra/redis/deleted-sessions.ts';
+import { createHeartbeats } from '../infra/redis/heartbeats-store.ts';
+import { createInboundSeen } from '../infra/redis/inbound-seen.ts';
+import { RedisLeaderLease } from '../infra/redis/leader-lease.ts';
+import { createProfileDirectory } from '../infra/redis/profile-directory.ts';
+import { PubSubSignals } from '../infra/redis/pubsub-signals.ts';
+import { createQrStore } from '../infra/redis/qr-store.ts';
+import type { ScriptRunner } from '../infra/redis/scripts.ts';
+import { createWorkerMailbox } from '../infra/redis/worker-mailbox.ts';
+import type { AnyRuntime } from '../infra/runtime/registry.ts';
+import type { Clock } from '../kernel/clock.ts';
+import type { Service } from '../kernel/lifecycle.ts';
+import type { Logger } from '../kernel/log.ts';
+import { AuthState } from '../services/auth-state/auth-state.ts';
+import { EventFeed } from '../services/events/event-feed.ts';
+import { StoredEventLog } from '../services/events/event-log.ts';
+import type { EventLog } from '../services/events/ports.ts';
+import { FleetActions, STOP_GRACE_MS } from '../services/fleet/actions.ts';
+import { Observer } from '../services/fleet/observation.ts';
+import type { FleetBinder, FleetOutbox } from '../services/fleet/ports.ts';
+import { FleetRunner } from '../services/fleet/runner.ts';
+import { type WorkerSpecSettings, workerSpec } from '../services/fleet/worker-specs.ts';
+import { SessionCreator } from '../services/sessions/create-session.ts';
+import type { AlertRaiser, ReceiptRecorder, SessionBinder } from '../services/sessions/ports.ts';
+import { SessionStates } from '../services/sessions/session-states.ts';
+import { SessionService } from '../services/sessions/sessions.ts';
+import { WorkerCommands } from '../services/sessions/worker-commands.ts';
+import { WorkerReports } from '../services/sessions/worker-reports.ts';
+import type { RouteModule } from './http/route.ts';
+import { eventRoutes } from './http/routes/events.ts';
+import { sessionRoutes } from './http/routes/sessions.ts';
+import { workerAuthRoutes } from './http/routes/worker-auth.ts';
+import { workerEventRoutes } from './http/routes/worker-events.ts';
+
+export interface EventsOptions {
+  redis: ReturnType<typeof createRedis>;
+  /** A connection that only listens. */
+  subscriber: ReturnType<typeof createRedis>;
+  database: Database;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface EventParts {
+  events: EventLog;
+  feed: EventFeed;
+  signals: PubSubSignals;
+}
+
+/** The event log stands on its own: alerts, which the fleet needs, write to it. */
+export function composeEvents({ redis, subscriber, database, clock, log }: EventsOptions): EventParts {
+  const signals = new PubSubSignals({ redis, subscriber, log });
+  const store = createEventStore(database);
+  return {
+    events: new StoredEventLog({ store, signal: signals, clock, log }),
+    feed: new EventFeed({ store, signal: signals, clock }),
+    signals,
+  };
+}
+
+export interface FleetOptions extends EventParts {
+  redis: ReturnType<typeof createRedis>;
+  scripts: ScriptRunner;
+  database: Database;
+  runtime: AnyRuntime;
+  allocation: SessionBinder & FleetBinder;
+  outbox: FleetOutbox;
+  receipts: ReceiptRecorder;
+  alerts: AlertRaiser;
+  authEncryptionKey: string;
+  worker: WorkerSpecSettings;
+  policy: Pick<FleetPolicy, 'maxSessions' | 'autoProvision' | 'startsAtOnce'> & Partial<FleetPolicy>;
+  allowDirect: boolean;
+  provisioningIntervalMs: number;
+  monitorIntervalMs: number;
+  leaseMs?: number;
+  /** A session can send from now on. */
+  onConnected?: () => void;
+  /** Aborted when the orchestrator stops: open event streams end then. */
+  stopping: AbortSignal;
+  clock: Clock;
+  log: Logger;
+}
+
+export interface Fleet {
+  sessions: SessionService;
+  auth: AuthState;
+  runner: FleetRunner;
+  routes: RouteModule[];
+  /**
+   * Starting checks the encryption key and ends what an earlier run left behind. Stopping ends the runner and
+   * then all workers of ours, at the same time; they still need the HTTP server, which has to stop after this.
+   */
+  service: Service;
+}
+
+const DEFAULT_PROVIDER = 'baileys';
+
+/** Sessions, their workers and what workers say. */
+export function composeFleet(options: FleetOptions): Fleet {
+  const { redis, scripts, database, runtime, allocation, outbox, events, signals, clock, log } = options;
+  const policy: FleetPolicy = { ...DEFAULT_FLEET_POLICY, ...options.policy };
+  const store = createSessionStore(database);
+  const heartbeats = createHeartbeats({ redis, scripts });
+  const qrCodes = createQrStore(redis);
+  const mailbox = createWorkerMailbox({ redis, scripts, clock });
+  const deleted = createDeletedSessions(redis, clock);
+  const commands = new WorkerCommands(mailbox);
+  const auth = new AuthState({
+    store: createAuthStore(database),
+    sealer: createAesGcmSealer(options.authEncryptionKey),
+    clock,
+  });
+  const { onConnected } = options;
+  const shared = { store, binder: allocation, alerts: options.alerts, events, fleet: signals, clock };
+  const states = new SessionStates({
+    store,
+    signal: signals,
+    fleet: signals,
+    ...(onConnected ? { onConnected } : {}),
+    clock,
+    log,
+  });
+  const creator = new SessionCreator({
+    ...shared,
+    profiles: createProfileDirectory(redis),
+    settings: {
+      maxSessions: policy.maxSessions,
+      allowDirect: options.allowDirect,
+      defaultProvider: DEFAULT_PROVIDER,
+    },
+  });
+  const sessions = new SessionService({ ...shared, states, creator, commands, qrCodes, deleted });
+  const reports = new WorkerReports({
+    ...shared,
+    states,
+    qrCodes,
+    heartbeats,
+    mailbox,
+    inbound: createInboundSeen(redis, clock),
+    receipts: options.receipts,
+    wipeAuth: (sessionId) => auth.wipe(sessionId),
+    log,
+  });
+  const actions = new FleetActions({
+    ...shared,
+    runtime,
+    outbox,
+    states,
+    heartbeats,
+    qrCodes,
+    mailbox,
+    commands,
+    deleted,
+    loggedOut: (sessionId, reason) => reports.loggedOut(sessionId, reason),
+    eraseAuth: (sessionId) => auth.erase(sessionId),
+    eraseTraces: async (sessionId) => await runtime.removeLogs?.(sessionId),
+    specFor: (session, binding, epoch) => workerSpec(session, binding, epoch, options.worker),
+    policy,
+    log,
+  });
+  const observer = new Observer({
+    runtime,
+    binder: allocation,
+    heartbeats,
+    store,
+    clock,
+    autoProvision: policy.autoProvision,
+    provisionAtOnce: policy.provisionAtOnce,
+    gapMs: Math.max(policy.silenceMs / 2, options.provisioningIntervalMs * 3),
+  });
+  const lease = new RedisLeaderLease({
+    scripts,
+    clock,
+    holder: randomUUID(),
+    ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
+  });
+  const runner = new FleetRunner({
+    runtime,
+    lease,
+    observer,
+    actions,
+    creator,
+    binder: allocation,
+    store,
+    alerts: options.alerts,
+    onWake: (listener) => signals.onWake(listener),
+    policy,
+    provisioningIntervalMs: options.provisioningIntervalMs,
+    monitorIntervalMs: options.monitorIntervalMs,
+    clock,
+    log,
+  });
+  const logs = runtime.logs ? { logs: runtime.logs.bind(runtime) } : null;
+  return {
+    sessions,
+    auth,
+    runner,
+    routes: [
+      sessionRoutes({ sessions, logs }),
+      workerEventRoutes({ reports }),
+      workerAuthRoutes({ auth }),
+      eventRoutes({ feed: options.feed, stopping: options.stopping }),
+    ],
+    service: {
+      async start() {
+        await auth.verifyKey();
+        await runtime.open();
+        await runner.start();
+      },
+      async stop() {
+        await runner.stop();
+        await runtime.close({ graceMs: STOP_GRACE_MS });
+      },
+    },
+  };
+}
