@@ -30,7 +30,7 @@ export interface MessagesOptions {
   /** For commands. */
   redis: ReturnType<typeof createRedis>;
   database: Database;
-  outbox: Pick<Outbox, 'push' | 'depths' | 'withdraw' | 'replayDead' | 'dropDead' | 'known'>;
+  outbox: Pick<Outbox, 'push' | 'depths' | 'withdraw' | 'replayDead' | 'dropDead' | 'known' | 'waitingFor'>;
   mediaDir: string;
   /** `external`: a process of its own expands the jobs. */
   dispatcher: 'inline' | 'external';
@@ -84,7 +84,7 @@ export function composeMessages(options: MessagesOptions): Messages {
     queries: createTaskQueries(database),
     jobs: store,
     sessions,
-    depths: options.outbox,
+    outbox: options.outbox,
   });
 
   const recovery = new Loop({

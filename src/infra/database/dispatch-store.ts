@@ -8,6 +8,7 @@ import type { Database } from './database.ts';
 import { toRecord } from './job-store.ts';
 import { rememberSenders, stickySenders } from './recipient-store.ts';
 import type { Schema } from './schema.ts';
+import { insertTasks, type NewTaskRow } from './task-rows.ts';
 
 /** Rows per INSERT statement: below every engine's limit of parameters. */
 const ROWS_PER_INSERT = 250;
@@ -21,8 +22,17 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
       const at = now();
       // The write comes first: a transaction that begins by reading cannot be upgraded once another has written.
       if (!(await moveCursor(tx, job, from, from + planned.length, at))) return false;
-      await insertTasks(tx, job, planned, at, expired);
-      if (!expired) await rememberSenders(tx, job.tenant, planned, at);
+      if (expired) {
+        await insertExpired(tx, job, planned, at);
+      } else {
+        // One that is there already was enqueued by hand under this very id.
+        await insertTasks(
+          tx,
+          database.dialect,
+          planned.map((task) => rowOf(job, task, at)),
+        );
+        await rememberSenders(tx, database.dialect, job.tenant, planned, at);
+      }
       if (from + planned.length >= job.received) {
         await tx.deleteFrom('job_contacts').where('job_id', '=', job.id).execute();
       }
@@ -129,34 +139,37 @@ async function moveCursor(
   return numUpdatedRows > 0n;
 }
 
-async function insertTasks(
+async function insertExpired(
   tx: Transaction<Schema>,
   job: JobRecord,
   planned: readonly PlannedTask[],
   at: string,
-  expired: boolean,
 ): Promise<void> {
   for (let index = 0; index < planned.length; index += ROWS_PER_INSERT) {
     await tx
       .insertInto('tasks')
       .values(
-        planned.slice(index, index + ROWS_PER_INSERT).map(({ sessionId, position, task }) => ({
-          id: task.taskId,
-          session_id: sessionId,
-          job_id: job.id,
-          position,
-          recipient: task.to,
-          state: expired ? 'failed' : 'accepted',
-          payload: canonicalRaw(task),
+        planned.slice(index, index + ROWS_PER_INSERT).map((task) => ({
+          ...rowOf(job, task, at),
+          state: 'failed',
           attempts: 0,
-          media_ref: task.mediaRef ?? null,
-          reason: expired ? 'expired' : null,
-          created_at: at,
-          ended_at: expired ? at : null,
+          reason: 'expired',
+          ended_at: at,
         })),
       )
-      // Only a task that somebody enqueued by hand under this very id can be there already.
       .onConflict((conflict) => conflict.doNothing())
       .execute();
   }
 }
+
+const rowOf = (job: JobRecord, { sessionId, position, task }: PlannedTask, at: string): NewTaskRow => ({
+  id: task.taskId,
+  session_id: sessionId,
+  job_id: job.id,
+  position,
+  recipient: task.to,
+  state: 'accepted',
+  payload: canonicalRaw(task),
+  media_ref: task.mediaRef ?? null,
+  created_at: at,
+});

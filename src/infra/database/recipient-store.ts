@@ -1,5 +1,7 @@
-import type { Kysely, Transaction } from 'kysely';
+import { type Kysely, sql, type Transaction } from 'kysely';
 import type { PlannedTask } from '../../services/dispatch/ports.ts';
+import type { DatabaseDialect } from './database.ts';
+import { rowSource } from './row-source.ts';
 import type { Schema } from './schema.ts';
 
 /** SQL cannot have null in a key. */
@@ -23,6 +25,7 @@ export async function stickySenders(
 
 export async function rememberSenders(
   tx: Transaction<Schema>,
+  dialect: DatabaseDialect,
   tenant: string | null,
   planned: readonly PlannedTask[],
   at: string,
@@ -30,21 +33,12 @@ export async function rememberSenders(
   // One row per recipient: an upsert may not meet the same row twice.
   const senders = new Map(planned.map(({ task, sessionId }) => [task.to, sessionId]));
   if (senders.size === 0) return;
-  await tx
-    .insertInto('recipient_senders')
-    .values(
-      [...senders].map(([recipient, sessionId]) => ({
-        tenant: tenantKey(tenant),
-        recipient,
-        session_id: sessionId,
-        updated_at: at,
-      })),
-    )
-    .onConflict((conflict) =>
-      conflict.columns(['tenant', 'recipient']).doUpdateSet((e) => ({
-        session_id: e.ref('excluded.session_id'),
-        updated_at: e.ref('excluded.updated_at'),
-      })),
-    )
-    .execute();
+  const rows = [...senders].map(([recipient, sessionId]) => ({ recipient, session_id: sessionId }));
+  await sql`
+    insert into recipient_senders (tenant, recipient, session_id, updated_at)
+    select ${tenantKey(tenant)}, v.recipient, v.session_id, ${at}
+    from ${rowSource(dialect, rows, { recipient: 'text', session_id: 'text' })}
+    where true
+    on conflict (tenant, recipient)
+    do update set session_id = excluded.session_id, updated_at = excluded.updated_at`.execute(tx);
 }

@@ -19,6 +19,7 @@ export function createTaskQueries({ db }: Database): TaskQueries {
       return {
         ...toView(row),
         mode: modeOf(row.payload),
+        payload: row.payload,
         queuedAt: row.queued_at,
         claimedAt: row.claimed_at,
       };

@@ -1,12 +1,12 @@
 import { notFound } from '../../kernel/errors.ts';
 import type { TaskStory, TaskView } from '../../protocol/tasks.ts';
-import type { OutboxDepths } from '../dispatch/ports.ts';
 import { stateInWords } from './explain.ts';
 import type { JobStore, SessionDirectory } from './ports.ts';
 
 /** A task row as people are told of it. */
 export interface TaskRecord extends TaskView {
   mode: string | null;
+  payload: string;
   queuedAt: string | null;
   claimedAt: string | null;
 }
@@ -41,32 +41,35 @@ export interface TaskStoriesDependencies {
   queries: TaskQueries;
   jobs: Pick<JobStore, 'find'>;
   sessions: SessionDirectory;
-  depths: OutboxDepths;
+  outbox: {
+    /** Where in the outbox a task stands, in words. */
+    waitingFor(sessionId: string, raw: string): Promise<string>;
+  };
 }
 
 const OPEN = ['accepted', 'queued', 'claimed'];
 const ALL = [...OPEN, 'sent', 'delivered', 'read', 'failed', 'cancelled'];
 
-export function createTaskStories({ queries, jobs, sessions, depths }: TaskStoriesDependencies): TaskStories {
+export function createTaskStories({ queries, jobs, sessions, outbox }: TaskStoriesDependencies): TaskStories {
   const waitingFor = async (task: TaskRecord): Promise<string | null> => {
     if (!OPEN.includes(task.state)) return null;
     const job = task.jobId === null ? null : await jobs.find(task.jobId);
     if (job?.state === 'paused') return `job ${job.id} is paused`;
     const sessionId = task.sessionId ?? '';
     const session = await sessions.find(sessionId);
-    if (!(session?.wanted && session.state === 'connected')) {
+    // An outbox of which no session is known is served by somebody else's worker.
+    if (session && !(session.wanted && session.state === 'connected')) {
       return `session ${sessionId} is ${stateInWords(session)}`;
     }
-    if (task.state === 'claimed') return `WhatsApp to answer session ${sessionId}`;
-    const depth = (await depths.depths([sessionId])).get(sessionId) ?? 0;
-    return `its turn in the outbox of session ${sessionId}, which holds ${depth}`;
+    if (task.state === 'accepted' && job) return 'its turn at the dispatcher';
+    return outbox.waitingFor(sessionId, task.payload);
   };
 
   return {
     async story(taskId) {
       const task = await queries.find(taskId);
       if (!task) throw notFound('task_not_found', `There is no task ${taskId}.`);
-      const { queuedAt, claimedAt, ...view } = task;
+      const { queuedAt, claimedAt, payload, ...view } = task;
       return { ...view, story: chapters(task), waitingFor: await waitingFor(task) };
     },
 

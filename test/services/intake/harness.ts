@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_LEASE_POLICY } from '../../../src/domain/task.ts';
 import { type Database, openDatabase } from '../../../src/infra/database/database.ts';
-import { createRedis } from '../../../src/infra/redis/client.ts';
+import { createSessionDirectory } from '../../../src/infra/database/session-directory.ts';
+import { createRedis, createSubscriber } from '../../../src/infra/redis/client.ts';
 import { keys } from '../../../src/infra/redis/keys.ts';
-import { RedisOutboxStore } from '../../../src/infra/redis/outbox-store.ts';
 import { ScriptRunner } from '../../../src/infra/redis/scripts.ts';
 import { systemClock, toIso } from '../../../src/kernel/clock.ts';
 import { silentLogger } from '../../../src/kernel/log.ts';
@@ -14,8 +14,8 @@ import {
   type Messages,
   type MessagesOptions,
 } from '../../../src/orchestrator/compose-messages.ts';
-import { Outbox } from '../../../src/services/outbox/outbox.ts';
-import { startTestServer, type TestServer } from '../../helpers/http.ts';
+import { composeOutbox, type OutboxParts } from '../../../src/orchestrator/compose-outbox.ts';
+import { asWorker, startTestServer, type TestServer } from '../../helpers/http.ts';
 import { startRedis, type TestRedis } from '../../helpers/redis.ts';
 
 export interface Harness {
@@ -25,6 +25,9 @@ export interface Harness {
   readonly dir: string;
   readonly messages: Messages;
   readonly http: TestServer;
+  readonly parts: OutboxParts;
+  /** Works as the worker of a session: claims up to `max` tasks and ends each as told. @returns the task ids */
+  work(sessionId: string, max: number, how?: 'ack' | 'hold' | 'fail'): Promise<string[]>;
   addSession(id: string, facts?: { tenant?: string; state?: string; desired?: string }): Promise<void>;
   setSession(id: string, facts: { state?: string; desired?: string }): Promise<void>;
   /** What an outbox holds, in the order in which it will be claimed. */
@@ -42,11 +45,23 @@ export async function startHarness(options: Partial<MessagesOptions> = {}): Prom
     commandTimeoutMs: 2000,
   });
   const database = await openDatabase({ sqlitePath: join(dir, 'test.sqlite') });
+  const subscriber = createSubscriber({ url: redisServer.url, name: 'test', log: silentLogger });
+  const outbox = composeOutbox({
+    redis,
+    subscriber,
+    scripts: new ScriptRunner(redis),
+    database,
+    leases: { ...DEFAULT_LEASE_POLICY, maxDeliveries: 2 },
+    isDeleted: async (id) => (await createSessionDirectory(database).find(id)) === null,
+    clock: systemClock,
+    log: silentLogger,
+  });
+  await outbox.service.start();
   const messages = composeMessages({
     redisUrl: redisServer.url,
     redis,
     database,
-    outbox: createTestOutbox(redis),
+    outbox: outbox.outbox,
     mediaDir: join(dir, 'media'),
     dispatcher: 'inline',
     clock: systemClock,
@@ -55,7 +70,7 @@ export async function startHarness(options: Partial<MessagesOptions> = {}): Prom
     ...options,
   });
   await messages.service.start();
-  const http = await startTestServer(messages.routes);
+  const http = await startTestServer([...messages.routes, ...outbox.routes]);
   return {
     redisServer,
     redis,
@@ -63,6 +78,8 @@ export async function startHarness(options: Partial<MessagesOptions> = {}): Prom
     dir,
     messages,
     http,
+    parts: outbox,
+    work: (sessionId, max, how = 'ack') => work(http.url, sessionId, max, how),
     addSession: (id, facts = {}) => addSession(database, id, facts),
     async setSession(id, facts) {
       await database.db.updateTable('sessions').set(facts).where('id', '=', id).execute();
@@ -74,12 +91,42 @@ export async function startHarness(options: Partial<MessagesOptions> = {}): Prom
     async stop() {
       await http.stop();
       await messages.service.stop();
+      await outbox.service.stop();
       await database.close();
       redis.disconnect();
+      subscriber.disconnect();
       await redisServer.stop();
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+async function work(
+  url: string,
+  sessionId: string,
+  max: number,
+  how: 'ack' | 'hold' | 'fail',
+): Promise<string[]> {
+  const call = async (action: string, body?: unknown) => {
+    const response = await fetch(`${url}/api/worker/sessions/${sessionId}/outbox/${action}`, {
+      method: 'POST',
+      headers: asWorker,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    return (await response.json()) as { tasks?: { raw: string; task: { taskId: string } }[] };
+  };
+  const done: string[] = [];
+  while (done.length < max) {
+    const { tasks = [] } = await call(`claim?timeout=0&max=${Math.min(100, max - done.length)}`);
+    if (tasks.length === 0) break;
+    done.push(...tasks.map(({ task }) => task.taskId));
+    if (how === 'ack') await call('ack', { raws: tasks.map(({ raw }) => raw) });
+    if (how === 'fail') {
+      for (const { raw } of tasks) await call('nack', { raw, permanent: true, reason: 'not_on_whatsapp' });
+    }
+    if (how === 'hold') break;
+  }
+  return done;
 }
 
 export async function addSession(
@@ -105,21 +152,6 @@ export async function addSession(
       updated_at: now,
     })
     .execute();
-}
-
-/** The real outbox; its ledger and its wake-ups have tests of their own. */
-export function createTestOutbox(redis: ReturnType<typeof createRedis>): Outbox {
-  return new Outbox({
-    store: new RedisOutboxStore({
-      redis,
-      scripts: new ScriptRunner(redis),
-      leases: DEFAULT_LEASE_POLICY,
-    }),
-    ledger: { accept: async () => [], acceptedAt: async () => null },
-    sessions: { isDeleted: async () => false },
-    wakeUps: { publish: () => undefined, subscribe: () => () => undefined },
-    clock: systemClock,
-  });
 }
 
 export async function until<T>(
