@@ -95,6 +95,8 @@ export interface Fleet {
   auth: AuthState;
   runner: FleetRunner;
   routes: RouteModule[];
+  /** Moves the sessions of a proxy (its line) to others. */
+  rebindProxy(proxy: string): Promise<void>;
   /**
    * Starting checks the encryption key and ends what an earlier run left behind. Stopping ends the runner and
    * then all workers of ours, at the same time; they still need the HTTP server, which has to stop after this.
@@ -210,6 +212,11 @@ export function composeFleet(options: FleetOptions): Fleet {
       workerAuthRoutes({ auth }),
       eventRoutes({ feed: options.feed, stopping: options.stopping }),
     ],
+    async rebindProxy(proxy) {
+      for (const binding of await allocation.bindings()) {
+        if (binding.proxy === proxy) await sessions.rebind(binding.sessionId);
+      }
+    },
     service: {
       async start() {
         await auth.verifyKey();

@@ -21,12 +21,17 @@ const RUNTIMES: Record<string, (settings: RuntimeSettings) => AnyRuntime> = {
   process: (settings) => new ProcessRuntime(settings),
 };
 
-/** @throws Error with one line that names the variable, for a runtime that is not in this build */
+/** Its message is for a person, and complete. */
+export class RuntimeNotInBuildError extends Error {
+  override readonly name = 'RuntimeNotInBuildError';
+}
+
+/** @throws RuntimeNotInBuildError with one line that names the variable */
 export function createRuntime(name: string, settings: RuntimeSettings): AnyRuntime {
   const create = RUNTIMES[name];
   if (!create) {
     const known = Object.keys(RUNTIMES).join(', ');
-    throw new Error(`WORKER_RUNTIME=${name} is not in this build; it has: ${known}.`);
+    throw new RuntimeNotInBuildError(`WORKER_RUNTIME=${name} is not in this build; it has: ${known}.`);
   }
   return create(settings);
 }

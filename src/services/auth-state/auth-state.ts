@@ -15,6 +15,11 @@ export interface AuthChange {
   keys?: Record<string, Record<string, unknown>> | undefined;
 }
 
+/** The key does not fit. Its message is for a person, and complete. */
+export class AuthKeyError extends Error {
+  override readonly name = 'AuthKeyError';
+}
+
 const CREDS = 'creds';
 /** The credentials are one entry, whose type and id are the same. */
 const CREDS_ID = 'creds';
@@ -27,7 +32,7 @@ export class AuthState {
     this.#deps = deps;
   }
 
-  /** @throws Error with a clear text when the key is not the one that the stored entries were sealed with */
+  /** @throws AuthKeyError when the key is not the one that the stored entries were sealed with */
   async verifyKey(): Promise<void> {
     const sample = await this.#deps.store.sample();
     if (!sample) return;
@@ -35,7 +40,7 @@ export class AuthState {
       this.#open(sample.sessionId, sample.entry);
     } catch (error) {
       if (!(error instanceof SealBroken)) throw error;
-      throw new Error(
+      throw new AuthKeyError(
         'AUTH_ENCRYPTION_KEY is not the key that the stored credentials were encrypted with. ' +
           'Give the old key back, or remove the database to pair every session anew.',
         { cause: error },
