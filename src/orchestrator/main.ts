@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openDatabase } from '../infra/database/database.ts';
 import { createPinoLogger } from '../infra/logging/pino-logger.ts';
@@ -16,7 +17,8 @@ const EXPLAINED = new Set([
   'AlreadyRunningError',
   'DataDirectoryError',
   'NoRedisServerError',
-  'DatabaseError',
+  'RedisPreflightError',
+  'ServerStartError',
 ]);
 
 const CACHE_DIR = join(import.meta.dirname, '..', '..', '.cache');
@@ -53,6 +55,7 @@ async function main(): Promise<void> {
       secrets,
       redisUrl: redis.url,
       database,
+      version: packageVersion(),
       clock: systemClock,
       log,
     });
@@ -66,6 +69,11 @@ async function main(): Promise<void> {
     throw error;
   }
   await stopped;
+}
+
+function packageVersion(): string {
+  const file = join(import.meta.dirname, '..', '..', 'package.json');
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
 /** Runs `stop` at the first signal; a second one ends the process at once. */

@@ -16,8 +16,8 @@ import { type Config, ConfigError } from './config.ts';
 export interface Secrets {
   apiKey: string;
   webhookSecret: string;
-  /** 32 bytes. */
-  authEncryptionKey: Buffer;
+  /** 32 bytes, as hex or base64. */
+  authEncryptionKey: string;
   /** The file that holds those which were not given; null if all were. */
   file: string | null;
 }
@@ -32,20 +32,17 @@ const stored = z.object({ apiKey: z.string(), webhookSecret: z.string(), authEnc
 export function loadSecrets(config: Config): Secrets {
   const { apiKey, webhookSecret, authEncryptionKey } = config;
   if (apiKey && webhookSecret && authEncryptionKey) {
-    return { apiKey, webhookSecret, authEncryptionKey: keyFrom(authEncryptionKey), file: null };
+    return { apiKey, webhookSecret, authEncryptionKey, file: null };
   }
   const file = join(config.dataDir, 'secrets.json');
   const kept = readOrMake(file);
   return {
     apiKey: apiKey ?? kept.apiKey,
     webhookSecret: webhookSecret ?? kept.webhookSecret,
-    authEncryptionKey: keyFrom(authEncryptionKey ?? kept.authEncryptionKey),
+    authEncryptionKey: authEncryptionKey ?? kept.authEncryptionKey,
     file,
   };
 }
-
-const keyFrom = (text: string): Buffer =>
-  /^[0-9a-f]{64}$/i.test(text) ? Buffer.from(text, 'hex') : Buffer.from(text, 'base64');
 
 function readOrMake(file: string): z.infer<typeof stored> {
   let text: string;

@@ -16,6 +16,8 @@ export interface AppOptions {
   log: Logger;
   version: string;
   metrics?: HttpMetrics;
+  /** Whether the API's description is for everybody (default), or for holders of the key. */
+  publicDocs?: boolean;
   /** Turns a dependency's own error into one that callers may see. */
   classify?: (error: unknown) => FlotillaError | undefined;
 }
@@ -41,6 +43,12 @@ export function createApp(options: AppOptions): Express {
   const routes = new Routes(registry, options.auth);
   for (const module of options.modules) module(routes);
   app.use(routes.router);
+  if (options.publicDocs === false) {
+    app.use(['/docs', '/openapi.json'], (req, _res, next) => {
+      options.auth.management(req);
+      next();
+    });
+  }
   let document: object | undefined;
   app.get('/openapi.json', (_req, res) => {
     document ??= openApiDocument(registry, options.version);

@@ -10,6 +10,8 @@ export interface HealthDeps {
   /** Null when ready, else why not (starting, stopping). */
   notReadyBecause(): string | null;
   registry: Registry;
+  /** Whether metrics are for everybody, or for holders of the key. */
+  publicMetrics: boolean;
   /** How long one component may take to answer. */
   probeTimeoutMs: number;
   nowIso(): string;
@@ -86,7 +88,7 @@ export const healthRoutes =
         path: '/metrics',
         tag: 'operations',
         summary: 'Metrics for Prometheus',
-        audience: 'public',
+        audience: deps.publicMetrics ? 'public' : 'management',
         produces: ['text/plain'],
       },
       async ({ res }) => {

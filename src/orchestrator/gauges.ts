@@ -1,0 +1,77 @@
+import { Counter, Gauge, type Registry } from 'prom-client';
+
+export interface GaugeSources {
+  sessionCounts(): Promise<{ total: number; connected: number }>;
+  waitingPolls(): number;
+  ledgerBacklog(): Promise<number>;
+  inventory(): Promise<{
+    profiles: { available: number; used: number };
+    proxies: { available: number; total: number; bad: number };
+  }>;
+}
+
+/** What is true at the moment of a scrape. A source that is down leaves its gauge out rather than failing the scrape. */
+export function registerGauges(
+  registry: Registry,
+  sources: GaugeSources,
+): { onAlert(condition: string, raised: boolean): void } {
+  const add = (
+    name: string,
+    help: string,
+    labelNames: string[],
+    collect: (gauge: Gauge) => Promise<void> | void,
+  ): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames,
+      registers: [registry],
+      async collect() {
+        this.reset();
+        try {
+          await collect(this);
+        } catch {
+          this.remove();
+        }
+      },
+    });
+  };
+  add('flotilla_sessions', 'Sessions, all and connected.', ['state'], async (gauge) => {
+    const { total, connected } = await sources.sessionCounts();
+    gauge.set({ state: 'all' }, total);
+    gauge.set({ state: 'connected' }, connected);
+  });
+  add('flotilla_profiles', 'Profiles by place.', ['place'], async (gauge) => {
+    const { profiles } = await sources.inventory();
+    gauge.set({ place: 'available' }, profiles.available);
+    gauge.set({ place: 'used' }, profiles.used);
+  });
+  add('flotilla_proxies', 'Proxies by place.', ['place'], async (gauge) => {
+    const { proxies } = await sources.inventory();
+    for (const place of ['available', 'total', 'bad'] as const) gauge.set({ place }, proxies[place]);
+  });
+  add('flotilla_outbox_waiting_polls', 'Claims that wait for a task in this process.', [], (gauge) =>
+    gauge.set(sources.waitingPolls()),
+  );
+  add('flotilla_ledger_backlog', 'Moves of tasks that SQL does not know yet.', [], async (gauge) =>
+    gauge.set(await sources.ledgerBacklog()),
+  );
+  const alerts = new Gauge({
+    name: 'flotilla_alert_raised',
+    help: '1 while an alert is raised.',
+    labelNames: ['condition'],
+    registers: [registry],
+  });
+  const raisedTotal = new Counter({
+    name: 'flotilla_alerts_total',
+    help: 'Alerts raised by this process.',
+    labelNames: ['condition'],
+    registers: [registry],
+  });
+  return {
+    onAlert(condition, raised) {
+      alerts.set({ condition }, raised ? 1 : 0);
+      if (raised) raisedTotal.inc({ condition });
+    },
+  };
+}
