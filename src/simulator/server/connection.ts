@@ -52,7 +52,8 @@ export class ClientConnection {
     this.#handler = options.handler;
     this.#noise = new NoiseResponder(options.noise);
     this.#helloDelay = options.helloDelay;
-    this.#socket.on('message', (data) => this.#received(data));
+    // The default `binaryType`: every message comes as one Buffer.
+    this.#socket.on('message', (data) => this.#received(data as Buffer));
     this.#socket.on('error', () => this.drop());
     this.#socket.on('close', () => this.#ended());
   }
