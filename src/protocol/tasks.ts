@@ -24,6 +24,8 @@ export const taskSchema = z.object({
   attempts: z.number().int(),
   whatsappId: z.string().nullable(),
   createdAt: z.string(),
+  queuedAt: z.string().nullable(),
+  claimedAt: z.string().nullable(),
   sentAt: z.string().nullable(),
   deliveredAt: z.string().nullable(),
   readAt: z.string().nullable(),

@@ -20,8 +20,6 @@ export function createTaskQueries({ db }: Database): TaskQueries {
         ...toView(row),
         mode: modeOf(row.payload),
         payload: row.payload,
-        queuedAt: row.queued_at,
-        claimedAt: row.claimed_at,
       };
     },
 
@@ -57,6 +55,8 @@ const toView = (row: Selectable<TasksTable>): TaskView => ({
   attempts: row.attempts,
   whatsappId: row.whatsapp_id,
   createdAt: row.created_at,
+  queuedAt: row.queued_at,
+  claimedAt: row.claimed_at,
   sentAt: row.sent_at,
   deliveredAt: row.delivered_at,
   readAt: row.read_at,

@@ -7,8 +7,6 @@ import type { JobStore, SessionDirectory } from './ports.ts';
 export interface TaskRecord extends TaskView {
   mode: string | null;
   payload: string;
-  queuedAt: string | null;
-  claimedAt: string | null;
 }
 
 export interface TaskQueries {
@@ -69,7 +67,7 @@ export function createTaskStories({ queries, jobs, sessions, outbox }: TaskStori
     async story(taskId) {
       const task = await queries.find(taskId);
       if (!task) throw notFound('task_not_found', `There is no task ${taskId}.`);
-      const { queuedAt, claimedAt, payload, ...view } = task;
+      const { payload, ...view } = task;
       return { ...view, story: chapters(task), waitingFor: await waitingFor(task) };
     },
 
