@@ -8,6 +8,8 @@ import { type OrchestratorHttp, OrchestratorRefusal } from './orchestrator-http.
 export interface ClaimedTask {
   raw: string;
   task: unknown;
+  /** Names this delivery: what is said under it has no effect on a later one. */
+  claimId: string | undefined;
   attempt: number;
   /** How long the lease lasts from the claim, in milliseconds. */
   leaseMs: number;
@@ -71,25 +73,26 @@ export class OrchestratorClient {
       }),
     );
     this.#claimRequest = randomUUID();
-    if (typeof answer.raw !== 'string' || answer.task === null) return null;
+    if (typeof answer.raw !== 'string') return null;
     return {
       raw: answer.raw,
       task: answer.task,
+      claimId: typeof answer.claimId === 'string' ? answer.claimId : undefined,
       attempt: typeof answer.attempt === 'number' ? answer.attempt : 1,
       leaseMs: typeof answer.leaseMs === 'number' && answer.leaseMs > 0 ? answer.leaseMs : DEFAULT_LEASE_MS,
     };
   }
 
-  async ack(raw: string, signal?: AbortSignal): Promise<void> {
-    await this.#post('/outbox/ack', { raw }, SHORT_MS, signal);
+  async ack({ raw }: ClaimedTask, whatsappId: string, signal?: AbortSignal): Promise<void> {
+    await this.#post('/outbox/ack', { raw, whatsappId }, SHORT_MS, signal);
   }
 
-  async nack(raw: string, options: NackOptions, signal?: AbortSignal): Promise<void> {
-    await this.#post('/outbox/nack', { raw, ...options }, SHORT_MS, signal);
+  async nack({ raw, claimId }: ClaimedTask, options: NackOptions, signal?: AbortSignal): Promise<void> {
+    await this.#post('/outbox/nack', { raw, claimId, ...options }, SHORT_MS, signal);
   }
 
-  async touch(raw: string, signal?: AbortSignal): Promise<void> {
-    await this.#post('/outbox/touch', { raw }, SHORT_MS, signal);
+  async touch({ raw, claimId }: ClaimedTask, signal?: AbortSignal): Promise<void> {
+    await this.#post('/outbox/touch', { raw, claimId }, SHORT_MS, signal);
   }
 
   async event(event: WorkerEvent, signal?: AbortSignal): Promise<void> {

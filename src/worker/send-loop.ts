@@ -147,11 +147,11 @@ export class SendLoop {
   }
 
   async #ack(claimed: ClaimedTask, id: string): Promise<void> {
-    await this.#tell('ack', id, (signal) => this.#deps.client.ack(claimed.raw, signal));
+    await this.#tell('ack', id, (signal) => this.#deps.client.ack(claimed, id, signal));
   }
 
   async #nack(claimed: ClaimedTask, options: NackOptions): Promise<void> {
-    await this.#tell('nack', '', (signal) => this.#deps.client.nack(claimed.raw, options, signal));
+    await this.#tell('nack', '', (signal) => this.#deps.client.nack(claimed, options, signal));
   }
 
   /**
@@ -182,9 +182,11 @@ export class SendLoop {
     while (!signal.aborted) {
       try {
         await clock.sleep(claimed.leaseMs / 3, signal);
-        await client.touch(claimed.raw, signal);
+        await client.touch(claimed, signal);
       } catch (error) {
-        if (!signal.aborted) log.debug({ error: messageOf(error) }, 'the lease could not be extended');
+        if (signal.aborted) return;
+        log.debug({ error: messageOf(error) }, 'the lease could not be extended');
+        if (error instanceof OrchestratorRefusal && error.code === 'claim_lost') return;
       }
     }
   }

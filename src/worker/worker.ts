@@ -50,6 +50,9 @@ export class Worker {
   #loop: SendLoop | undefined;
   #heartbeat: Heartbeat | undefined;
   #stopping: Promise<void> | undefined;
+  /** What the process will end with, once that is decided; the first decision holds. */
+  #code: ExitCode | undefined;
+  readonly #answering = new Set<Promise<void>>();
 
   constructor(deps: WorkerDeps) {
     const { config, clock, log } = deps;
@@ -80,7 +83,7 @@ export class Worker {
       client: this.#client,
       clock,
       log,
-      onRefused: (refusal) => this.#fail(refusal.code === 'stale_epoch' ? EXIT.stale : EXIT.authOutOfStep),
+      onRefused: (refusal) => this.#fail(isGone(refusal) ? EXIT.stale : EXIT.authOutOfStep),
     });
     this.#auth = auth;
     const provider = await this.#deps.createProvider({
@@ -128,27 +131,33 @@ export class Worker {
 
   async #stop(code: ExitCode): Promise<void> {
     const { log, clock } = this.#deps;
+    this.#code ??= code;
     log.info({ inFlight: this.#loop?.inFlight ?? 0 }, 'stopping');
     this.#state = 'stopping';
     await this.#loop?.stop(SEND_GRACE_MS);
     await this.#provider?.stop();
     await this.#heartbeat?.stop();
     this.#receipts.flush();
+    // Credentials of an account that is gone are not worth keeping, and the orchestrator wipes them.
+    const stored = code === EXIT.loggedOut ? undefined : this.#auth?.flush().catch(() => undefined);
+    await Promise.race([
+      Promise.all([stored, ...this.#answering]),
+      clock.sleep(FLUSH_GRACE_MS, this.#abort.signal).catch(() => undefined),
+    ]);
     if (code === EXIT.stopped) this.#reporter.report('STATUS_CHANGE', { status: 'SHUTTING_DOWN' });
     await this.#reporter.flush(REPORT_GRACE_MS);
-    const flushed = this.#auth?.flush().catch(() => undefined);
-    await Promise.race([flushed, clock.sleep(FLUSH_GRACE_MS)]);
-    this.#shut(code);
+    this.#shut();
   }
 
   /** No goodbyes: closes everything at once. */
   #fail(code: ExitCode): void {
     if (this.#abort.signal.aborted) return;
-    this.#deps.log.warn({ code }, 'ending at once');
-    this.#shut(code);
+    this.#code ??= code;
+    this.#deps.log.warn({ code: this.#code }, 'ending at once');
+    this.#shut();
   }
 
-  #shut(code: ExitCode): void {
+  #shut(): void {
     this.#abort.abort(new Error('the worker ends'));
     this.#auth?.stop();
     this.#reporter.stop();
@@ -156,7 +165,7 @@ export class Worker {
     void this.#provider?.stop();
     void this.#loop?.stop(0);
     this.#http.close();
-    this.#end(code);
+    this.#end(this.#code ?? EXIT.crashed);
   }
 
   async #loadAuth(): Promise<StoredAuth | undefined> {
@@ -168,7 +177,7 @@ export class Worker {
         if (this.#abort.signal.aborted) return undefined;
         if (error instanceof OrchestratorRefusal && !error.retryable) {
           log.error({ code: error.code, status: error.status }, 'the orchestrator refuses this worker');
-          this.#fail(error.code === 'stale_epoch' ? EXIT.stale : EXIT.unauthorized);
+          this.#fail(isGone(error) ? EXIT.stale : EXIT.unauthorized);
           return undefined;
         }
         if (attempt === 0) log.warn({ error: messageOf(error) }, 'waiting for the orchestrator');
@@ -210,7 +219,7 @@ export class Worker {
   }
 
   #onRefusal(refusal: OrchestratorRefusal): void {
-    if (refusal.code === 'stale_epoch') this.#fail(EXIT.stale);
+    if (isGone(refusal)) this.#fail(EXIT.stale);
     else if (refusal.status === 401) this.#fail(EXIT.unauthorized);
   }
 
@@ -219,13 +228,15 @@ export class Worker {
       this.#onCommands(await this.#client.ping({ state: this.#state }, 3_000, this.#abort.signal));
       return 'owner';
     } catch (error) {
-      if (error instanceof OrchestratorRefusal && error.code === 'stale_epoch') return 'stale';
-      return 'unknown';
+      return error instanceof OrchestratorRefusal && isGone(error) ? 'stale' : 'unknown';
     }
   }
 
   #onCommands(commands: Command[]): void {
-    for (const command of commands) void this.#carryOut(command);
+    for (const command of commands) {
+      const answer = this.#carryOut(command).finally(() => this.#answering.delete(answer));
+      this.#answering.add(answer);
+    }
   }
 
   async #carryOut(command: Command): Promise<void> {
@@ -234,7 +245,7 @@ export class Worker {
     try {
       result = await this.#answer(command);
     } catch (error) {
-      result = { ok: false, reason: messageOf(error) };
+      result = { ok: false, reason: messageOf(error).slice(0, 500) };
     }
     log.info({ command: command.type, ok: result.ok }, 'command carried out');
     await this.#client
@@ -257,3 +268,7 @@ export class Worker {
     }
   }
 }
+
+/** Another worker has the session, or nobody has it any more. */
+const isGone = ({ code }: OrchestratorRefusal): boolean =>
+  code === 'stale_epoch' || code === 'unknown_session';

@@ -87,15 +87,18 @@ export interface WorkerProcess {
   /** Resolves with the exit code, or the signal's name. */
   exited: Promise<number | string>;
   output(): string;
+  /** What a preloaded script told: addresses that were dialled. */
+  told: string[];
 }
 
 /** A worker as the runtime starts it. */
-export function spawnWorker(env: Record<string, string>): WorkerProcess {
+export function spawnWorker(env: Record<string, string>, moreFlags: string[] = []): WorkerProcess {
   const flags = ['--max-semi-space-size=1', '--optimize-for-size', '--max-old-space-size=96'];
   const main = path.join(ROOT, 'src/worker/main.ts');
-  const child = spawn(process.execPath, [...flags, main], {
+  const child = spawn(process.execPath, [...flags, ...moreFlags, main], {
     cwd: ROOT,
-    env: { PATH: process.env.PATH ?? '', NODE_NO_WARNINGS: '1', ...env },
+    // The compile cache holds the sources with their types stripped, too: half a second and 18 MB less per start.
+    env: { PATH: process.env.PATH ?? '', NODE_COMPILE_CACHE: path.join(ROOT, '.cache/compile'), ...env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
   let output = '';
@@ -105,14 +108,16 @@ export function spawnWorker(env: Record<string, string>): WorkerProcess {
   child.stderr?.on('data', (chunk: Buffer) => {
     output += chunk.toString();
   });
+  const told: string[] = [];
+  child.on('message', (message) => told.push((message as { what: string }).what));
   const exited = new Promise<number | string>((resolve) => {
     child.on('exit', (code, signal) => resolve(code ?? signal ?? -1));
   });
-  return { child, exited, output: () => output };
+  return { child, exited, output: () => output, told };
 }
 
 /** Polls until it is true. @throws with `what` after `timeoutMs` */
-export async function until(what: string, condition: () => boolean, timeoutMs = 8_000): Promise<void> {
+export async function until(what: string, condition: () => boolean, timeoutMs = 15_000): Promise<void> {
   const start = performance.now();
   while (!condition()) {
     if (performance.now() - start > timeoutMs) throw new Error(`waited in vain: ${what}`);

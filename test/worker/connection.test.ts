@@ -1,6 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '../../src/kernel/clock.ts';
-import { whatsappMessageId } from '../../src/kernel/ids.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
 import { EXIT } from '../../src/worker/exit-codes.ts';
 import type { Worker } from '../../src/worker/worker.ts';
@@ -97,55 +96,6 @@ test('405: takes the version that the orchestrator recommends', async () => {
   expect(statuses()).toContain('RECONNECTING version_refused');
 });
 
-test('a stale token ends the worker wherever it is noticed', async () => {
-  await start({ intervalMs: 200 });
-  orchestrator.stale = true;
-  expect(await worker.ended).toBe(EXIT.stale);
-  await until('gone', () => simulated()?.connected === false);
-});
-
-test('the orchestrator away for a short time: stays connected, and what was to be said arrives', async () => {
-  await start({ intervalMs: 200, fenceMs: 1_500 });
-  orchestrator.away = true;
-  await simulator.sendInbound({ from: '972502222222', to: phone, text: 'are you there' });
-  await systemClock.sleep(700);
-  orchestrator.away = false;
-  await until('the message', () => orchestrator.ofType('MESSAGE').length === 1);
-  await sendOne('t1');
-  expect(simulated()).toMatchObject({ connected: true, logins: 1 });
-});
-
-test('the orchestrator away for long: closes WhatsApp in time, and comes back', async () => {
-  await start({ intervalMs: 200, fenceMs: 1_000 });
-  const since = performance.now();
-  orchestrator.away = true;
-  await until('closed', () => simulated()?.connected === false);
-  expect(performance.now() - since).toBeLessThan(2_500);
-  await systemClock.sleep(500);
-  expect(simulated()).toMatchObject({ connected: false });
-  orchestrator.away = false;
-  await connected(2);
-  await sendOne('t1');
-});
-
-test('cut off in the middle of a send: the task goes out under its id when the orchestrator is back', async () => {
-  await start({ intervalMs: 200, fenceMs: 1_000 });
-  simulator.addFault({ kind: 'delay-ack', phone, delayMs: 4_000, count: 1 });
-  const raw = orchestrator.enqueue({
-    mode: 'message',
-    to: '972501111112',
-    text: 'x',
-    jobId: 'j',
-    taskId: 't9',
-  });
-  await until('claimed', () => orchestrator.processing.has(raw));
-  orchestrator.away = true;
-  await systemClock.sleep(2_500);
-  orchestrator.away = false;
-  await until('acked', () => orchestrator.done.includes(raw));
-  expect(simulator.message(whatsappMessageId(session, 't9'))).toMatchObject({ arrivals: 2, accepted: true });
-});
-
 test.each([
   ['http', httpProxy],
   ['socks5', socksProxy],
@@ -162,7 +112,7 @@ test.each([
 
 test('a server that says nothing is given up, and tried again', async () => {
   simulator.addFault({ kind: 'slow-handshake', delayMs: 20_000, count: 1 });
-  worker = await startWorker(setting, { openTimeoutMs: 500 });
+  worker = await startWorker(setting, { openTimeoutMs: 2_000 });
   await until('reported', () => statuses().includes('RECONNECTING watchdog'));
   await pair(setting, phone);
 });
@@ -183,4 +133,13 @@ test('unlinks the device on command', async () => {
   expect(await worker.ended).toBe(EXIT.loggedOut);
   expect(orchestrator.commandResults.get('c2')).toEqual({ ok: true });
   expect(statuses().at(-1)).toMatch(/^LOGGED_OUT/);
+});
+
+test('connects without a proxy only when told so', async () => {
+  simulator.changeSettings({ requireProxy: false });
+  setting = { ...setting, env: { PROXY_URL: '', ALLOW_DIRECT: 'true' } };
+  await start();
+  simulator.changeSettings({ requireProxy: true });
+  expect(simulator.overview().directAttempts.chat).toBeGreaterThan(0);
+  simulator.reset();
 });

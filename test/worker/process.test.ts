@@ -3,6 +3,7 @@ import { systemClock } from '../../src/kernel/clock.ts';
 import { whatsappMessageId } from '../../src/kernel/ids.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
 import { EXIT } from '../../src/worker/exit-codes.ts';
+import { silenceConsole } from '../../src/worker/silence-console.ts';
 import { WorkerOrchestrator } from '../helpers/worker-orchestrator.ts';
 import { pair, type Setting, spawnWorker, until, type WorkerProcess, workerEnv } from './bench-worker.ts';
 
@@ -17,6 +18,8 @@ let phone: string;
 let tests = 0;
 
 beforeAll(async () => {
+  // The simulated phones use libsignal, too, which prints its keys.
+  silenceConsole();
   simulator = await startSimulator({ settings: { requireProxy: true } });
 });
 afterAll(() => simulator.stop());
@@ -109,23 +112,9 @@ test('ends at once when the process that started it is gone', async () => {
   expect(await worker.exited).toBe(EXIT.orphaned);
 });
 
-test.each([
-  ['no proxy', { PROXY_URL: '' }, /PROXY_URL.*refusing to connect directly/],
-  ['a proxy that is none', { PROXY_URL: 'ftp://user:hidden@x' }, /PROXY_URL.*not a proxy address/],
-  ['no session', { SESSION_ID: '' }, /SESSION_ID/],
-  ['another certificate file', { WHATSAPP_CA_FILE: '/nowhere.pem' }, /WHATSAPP_CA_FILE/],
-])('refuses to start with %s, in one line', async (_, env, line) => {
-  const worker = start(env as Record<string, string>);
+test('refuses to start without a proxy, in one line', async () => {
+  const worker = start({ PROXY_URL: '' });
   expect(await worker.exited).toBe(EXIT.badConfig);
   expect(worker.output().trim().split('\n')).toHaveLength(1);
-  expect(worker.output()).toMatch(line);
-  expect(worker.output()).not.toContain('hidden');
-});
-
-test('connects without a proxy only when told so', async () => {
-  simulator.changeSettings({ requireProxy: false });
-  start({ PROXY_URL: '', ALLOW_DIRECT: 'true' });
-  await pair(setting, phone);
-  simulator.changeSettings({ requireProxy: true });
-  expect(simulator.overview().directAttempts.chat).toBeGreaterThan(0);
+  expect(worker.output()).toMatch(/PROXY_URL.*refusing to connect directly/);
 });
