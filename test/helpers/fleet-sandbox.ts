@@ -65,7 +65,7 @@ export interface FleetSandbox {
   stop(): Promise<void>;
 }
 
-export const WORKER_ENTRY = join(import.meta.dirname, '..', 'fixtures', 'stand-in-worker.ts');
+export const WORKER_ENTRY = join(import.meta.dirname, '..', 'fixtures', 'stand-in-worker.mjs');
 
 export async function startFleetSandbox(options: SandboxOptions = {}): Promise<FleetSandbox> {
   const { beside } = options;

@@ -1,0 +1,99 @@
+import { afterEach, expect, test } from 'vitest';
+import { eventually, type FleetSandbox, startFleetSandbox } from '../../helpers/fleet-sandbox.ts';
+
+const sandboxes: FleetSandbox[] = [];
+afterEach(async () => {
+  for (const sandbox of sandboxes.splice(0).reverse()) await sandbox.stop();
+});
+
+async function start(options: Parameters<typeof startFleetSandbox>[0] = {}): Promise<FleetSandbox> {
+  const sandbox = await startFleetSandbox(options);
+  sandboxes.push(sandbox);
+  return sandbox;
+}
+
+const PHONE = '972501234567';
+const PROXY = 'http://user:pass@127.0.0.1:8080';
+
+async function create(box: FleetSandbox, provider: string, phone = PHONE): Promise<string> {
+  const { status, body } = await box.call('POST', '/api/sessions', { phone, provider });
+  expect({ status, body }).toMatchObject({ status: 201 });
+  return body.session.id;
+}
+
+test('profiles become sessions as proxies allow; an alert is raised once and cleared', async () => {
+  const box = await start({ policy: { autoProvision: true } });
+  const profiles = Array.from({ length: 6 }, (_, n) => JSON.stringify({ id: `p${n}`, provider: 'qr' }));
+  await box.upload('profiles', profiles);
+  await eventually(async () => (await box.events('alert.raised')).length === 1);
+  await box.upload('proxies', [PROXY]);
+  await eventually(async () => (await box.call('GET', '/api/sessions')).body.sessions.length === 4);
+  await eventually(async () => (await box.events('alert.raised')).length === 2);
+  await box.upload('proxies', ['http://127.0.0.1:8081']);
+  await eventually(async () => (await box.call('GET', '/api/sessions')).body.sessions.length === 6);
+  await eventually(async () => (await box.events('alert.cleared')).length === 2);
+  for (const { id } of (await box.call('GET', '/api/sessions')).body.sessions) await box.until(id, 'pairing');
+  expect(await box.events('alert.raised')).toHaveLength(2);
+
+  // A person took this session away: its profile is not made into the next one.
+  const [{ id }] = (await box.call('GET', '/api/sessions')).body.sessions;
+  await box.call('DELETE', `/api/sessions/${id}`);
+  await eventually(async () => (await box.events('session.deleted')).length === 1);
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  expect((await box.call('GET', '/api/sessions')).body.sessions).toHaveLength(5);
+});
+
+test('two runners never start a session twice, and the second takes over', async () => {
+  const first = await start({ leaseMs: 1000 });
+  const second = await start({ beside: first, leaseMs: 1000 });
+  await first.upload('proxies', [PROXY, 'http://127.0.0.1:8081']);
+  const ids = await Promise.all(
+    Array.from({ length: 5 }, (_, n) =>
+      create(n % 2 ? first : second, `fine-97250000000${n}`, `97250000000${n}`),
+    ),
+  );
+  for (const id of ids) await first.until(id, 'connected');
+  const workers = [await first.runtime.list(), await second.runtime.list()];
+  expect(workers.map((list) => list.length).sort()).toEqual([0, 5]);
+  const starts = (await first.events('session.state')).filter(
+    ({ data }) => JSON.parse(data).to === 'starting',
+  );
+  expect(starts).toHaveLength(5);
+
+  const [leader, follower] = first.fleet.runner.leads ? [first, second] : [second, first];
+  await leader.fleet.service.stop();
+  await eventually(async () => (await follower.runtime.list()).length === 5);
+  for (const id of ids) await follower.until(id, 'connected');
+  for (const id of ids) {
+    const { entries } = JSON.parse(await follower.fleet.auth.load(id, 0));
+    expect(entries.creds.starts).toBe(2);
+  }
+});
+
+test('after a restart of the orchestrator the sessions come back with the same credentials', async () => {
+  const box = await start();
+  await box.upload('proxies', [PROXY]);
+  const id = await create(box, `fine-${PHONE}`);
+  await box.until(id, 'connected');
+  await box.fleet.service.stop();
+  expect(await box.runtime.list()).toEqual([]);
+  const next = await start({ beside: box });
+  await eventually(async () => (await next.runtime.list()).length === 1);
+  await next.until(id, 'connected');
+  expect((await next.call('GET', `/api/sessions/${id}`)).body.session.desired).toBe('running');
+  expect(JSON.parse(await next.fleet.auth.load(id, 0)).entries.creds.starts).toBe(2);
+});
+
+test('marking a proxy bad with rebind moves its sessions', async () => {
+  const box = await start();
+  await box.upload('proxies', [PROXY]);
+  const id = await create(box, `fine-${PHONE}`);
+  await box.until(id, 'connected');
+  await box.upload('proxies', ['http://127.0.0.1:8099']);
+  const answer = await box.call('POST', '/api/proxies/bad', { proxy: PROXY, rebind: true });
+  expect(answer.status).toBe(200);
+  await eventually(
+    async () => (await box.call('GET', `/api/sessions/${id}`)).body.session.proxy === '127.0.0.1:8099',
+  );
+  await box.until(id, 'connected');
+});
