@@ -175,6 +175,7 @@ export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, Ru
   async #untilEnd(worker: Running): Promise<void> {
     const { child, log, spec } = worker;
     const { clock } = this.#options;
+    const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
     const exit = await new Promise<{ code: number | null; signal: string | null }>((resolve) => {
       child.once('exit', (code, signal) => resolve({ code, signal }));
       child.once('error', (error) => {
@@ -185,7 +186,7 @@ export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, Ru
       });
     });
     const ranMs = clock.monotonicMs() - worker.startedAt;
-    await outputEnd(child, clock);
+    if (child.pid !== undefined) await withinGrace(closed, clock);
     // Whatever it started itself does not outlive it.
     if (child.pid !== undefined) killRest(child.pid, 'SIGKILL');
     worker.end = { ...exit, ranMs };
@@ -263,11 +264,8 @@ function killRunning(child: ChildProcess): void {
   }
 }
 
-async function outputEnd(child: ChildProcess, clock: Clock): Promise<void> {
-  const closed = new Promise<void>((resolve) => {
-    if (child.pid === undefined) resolve();
-    else child.once('close', () => resolve());
-  });
+/** Until all output is read; not for ever, because a child of the worker may keep the pipe open. */
+async function withinGrace(closed: Promise<void>, clock: Clock): Promise<void> {
   const enough = new AbortController();
   await Promise.race([closed, clock.sleep(OUTPUT_GRACE_MS, enough.signal).catch(() => undefined)]);
   enough.abort();
