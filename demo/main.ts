@@ -16,6 +16,9 @@ const CAP = 4;
 const PAIRING_TIMEOUT_MS = 120_000;
 const DELIVERY_TIMEOUT_MS = 300_000;
 
+// libsignal prints private keys in whatever process runs the simulated recipients.
+for (const method of ['info', 'warn', 'error', 'log'] as const) console[method] = () => undefined;
+
 const options = parseOptions(process.argv.slice(2));
 const progress = createProgress(process.stdout.isTTY === true);
 const startedAt = performance.now();

@@ -1,11 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { contacts, type E2eFleet, seenByPeople, startFleet, untilEnded } from './fleet.ts';
 
 const PEOPLE = 60;
 
 let fleet: E2eFleet;
 beforeAll(async () => {
+  // libsignal prints the keys of the simulated recipients.
+  vi.spyOn(console, 'info').mockReturnValue(undefined);
+  vi.spyOn(console, 'warn').mockReturnValue(undefined);
   fleet = await startFleet({ profiles: 4 });
 }, 90_000);
 afterAll(() => fleet?.stop());
