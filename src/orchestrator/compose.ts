@@ -1,4 +1,3 @@
-import { sql } from 'kysely';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
 import type { Database } from '../infra/database/database.ts';
 import { createRetentionStore } from '../infra/database/retention-store.ts';
@@ -177,7 +176,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
       healthRoutes({
         components: {
           redis: async () => void (await redis.ping()),
-          database: async () => void (await sql`select 1`.execute(database.db)),
+          database: () => database.ping(),
         },
         sessionCounts: () => fleet.sessions.counts(),
         notReadyBecause: () => notReady,

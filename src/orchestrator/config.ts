@@ -86,7 +86,7 @@ export function loadConfig(env: Environment = process.env): Config {
     databaseUrl: read(v.DATABASE_URL) ?? null,
     mediaDir: inDataDir(read(v.MEDIA_DIR), 'media'),
     autoProvision: read(v.AUTO_PROVISION),
-    maxSessions: read(v.MAX_SESSIONS) ?? sessionsThatFit(totalmem()),
+    maxSessions: read(v.MAX_SESSIONS) ?? sessionsThatFit(memoryForUs()),
     maxSessionsPerProxy: read(v.MAX_SESSIONS_PER_PROXY),
     maxSessionsPerPhone: read(v.MAX_SESSIONS_PER_PHONE),
     provisioningIntervalMs: read(v.PROVISIONING_INTERVAL_MS),
@@ -147,6 +147,12 @@ function refuseInsecure(config: Config): void {
 
 const absoluteFile = (path: string | undefined): string | null =>
   path ? (isAbsolute(path) ? path : resolve(path)) : null;
+
+/** Within a container its limit counts, not the machine. 0 or a huge number mean that there is none. */
+function memoryForUs(): number {
+  const limit = process.constrainedMemory();
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+}
 
 const MEMORY_PER_SESSION = 110 * 1024 * 1024;
 const MEMORY_FOR_THE_REST = 1024 * 1024 * 1024;
