@@ -24,7 +24,7 @@ export interface WorkerConfig {
   logLevel: LogLevel;
 }
 
-const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 const PROXY_SCHEMES = new Set(['http:', 'https:', 'socks4:', 'socks5:', 'socks5h:']);

@@ -28,7 +28,7 @@ async function main(): Promise<void> {
 
 function guardProcess(log: Logger): void {
   // Baileys lets promises of its socket handlers go unheard when the connection breaks under them.
-  process.on('unhandledRejection', (error) => log.debug({ error: messageOf(error) }, 'unhandled rejection'));
+  process.on('unhandledRejection', (error) => log.warn({ error: messageOf(error) }, 'unhandled rejection'));
   process.on('uncaughtException', (error) => {
     log.error({ error: messageOf(error), stack: error.stack?.split('\n')[1]?.trim() }, 'uncaught exception');
     process.exit(EXIT.crashed);

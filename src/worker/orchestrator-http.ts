@@ -111,8 +111,6 @@ export class OrchestratorHttp {
     path: string,
     options: RequestOptions,
   ): Promise<{ status: number; body: Buffer }> {
-    const timeout = AbortSignal.timeout(options.timeoutMs);
-    const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
     const headers: Record<string, string | number> = {
       'x-webhook-secret': this.#options.token,
       accept: 'application/json',
@@ -125,36 +123,47 @@ export class OrchestratorHttp {
     const { request } = this.#base.protocol === 'https:' ? https : http;
     const prefix = this.#base.pathname === '/' ? '' : this.#base.pathname;
     return new Promise((resolve, reject) => {
+      const { signal } = options;
+      if (signal?.aborted) return reject(signal.reason as Error);
+      const sent = request({
+        host: this.#base.hostname.replace(/^\[|\]$/g, ''),
+        port: this.#base.port || undefined,
+        method,
+        path: prefix + path,
+        headers,
+        agent: this.#agent,
+      });
+      const onAbort = () => sent.destroy(signal?.reason as Error);
+      const late = new OrchestratorUnreachable(`no answer in ${options.timeoutMs} ms`);
+      const timer = setTimeout(() => sent.destroy(late), options.timeoutMs);
+      // Nothing of it stays behind: the signals outlive thousands of requests.
+      const done = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', onAbort);
+      };
       const fail = (error: unknown) => {
-        if (options.signal?.aborted) reject(options.signal.reason as Error);
-        else if (timeout.aborted) reject(new OrchestratorUnreachable(`no answer in ${options.timeoutMs} ms`));
+        done();
+        if (signal?.aborted) reject(signal.reason as Error);
+        else if (error instanceof OrchestratorUnreachable) reject(error);
         else reject(new OrchestratorUnreachable(messageOf(error), { cause: error }));
       };
-      if (signal.aborted) return fail(signal.reason);
-      const sent = request(
-        {
-          host: this.#base.hostname.replace(/^\[|\]$/g, ''),
-          port: this.#base.port || undefined,
-          method,
-          path: prefix + path,
-          headers,
-          agent: this.#agent,
-          signal,
-        },
-        (answer) => {
-          const chunks: Buffer[] = [];
-          let length = 0;
-          answer.on('data', (chunk: Buffer) => {
-            length += chunk.length;
-            if (length > (options.maxBytes ?? MAX_ANSWER_BYTES))
-              answer.destroy(new Error('the answer is too long'));
-            else chunks.push(chunk);
-          });
-          answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(chunks) }));
-          answer.on('error', fail);
-        },
-      );
+      signal?.addEventListener('abort', onAbort);
       sent.on('error', fail);
+      sent.on('response', (answer) => {
+        const chunks: Buffer[] = [];
+        let length = 0;
+        answer.on('data', (chunk: Buffer) => {
+          length += chunk.length;
+          if (length > (options.maxBytes ?? MAX_ANSWER_BYTES))
+            sent.destroy(new Error('the answer is too long'));
+          else chunks.push(chunk);
+        });
+        answer.on('end', () => {
+          done();
+          resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(chunks) });
+        });
+        answer.on('error', (error) => fail(sent.errored ?? error));
+      });
       sent.end(options.body);
     });
   }

@@ -213,6 +213,7 @@ export class Worker {
   async #onEnded(end: ProviderEnd): Promise<void> {
     this.#deps.log.warn({ reason: end.reason, detail: end.detail }, 'the session has ended');
     if (end.reason === 'stale') return this.#fail(EXIT.stale);
+    if (end.reason === 'failed') return this.#fail(EXIT.crashed);
     this.#state = 'logged_out';
     this.#reporter.report('STATUS_CHANGE', { status: 'LOGGED_OUT', reason: end.detail });
     await this.stop(EXIT.loggedOut);

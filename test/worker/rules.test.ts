@@ -54,6 +54,7 @@ test.each([
     { action: 'reconnect', delayMs: 1_000 },
     'proxy_auth',
   ],
+  [boom('QR refs attempts ended', 408), false, { action: 'reconnect', delayMs: 1_000 }, 'qr_expired'],
   [undefined, true, { action: 'reconnect', delayMs: 1_000 }, 'network'],
 ])('after %s (paired: %s)', (error, paired, decision, reason) => {
   const cause = causeOf(error);

@@ -87,6 +87,13 @@ test('sends an image byte for byte, and uploads it once however many get it', as
   expect(orchestrator.mediaFetches).toBe(1);
 });
 
+test('an upload that fails is tried again', async () => {
+  orchestrator.media.set('a.png', PNG);
+  simulator.addFault({ kind: 'media-upload', phone, code: 500, count: 1 });
+  await acked(orchestrator.enqueue(image('i1')));
+  expect(simulator.messageMedia(idOf('i1'))?.equals(PNG)).toBe(true);
+});
+
 test('sends again under the same id when the ack was lost with the connection', async () => {
   simulator.addFault({ kind: 'drop-before-ack', phone, count: 1 });
   await acked(orchestrator.enqueue(text('t1')));

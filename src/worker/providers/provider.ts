@@ -46,7 +46,11 @@ export interface InboundMessage {
 }
 
 /** Why a provider has ended for good. */
-export type ProviderEnd = { reason: 'logged_out'; detail: string } | { reason: 'stale'; detail: string };
+export interface ProviderEnd {
+  /** `failed`: an error of the provider itself. */
+  reason: 'logged_out' | 'stale' | 'failed';
+  detail: string;
+}
 
 /** What a provider reports. None of these may throw. */
 export interface ProviderEvents {

@@ -48,6 +48,7 @@ export class Connection {
   readonly #talking = new AbortController();
   #close: (cause: EndCause) => void = () => undefined;
   #open = false;
+  #cause: EndCause | undefined;
   #openedAtMs: number | null = null;
 
   constructor(deps: ConnectionDeps) {
@@ -99,10 +100,16 @@ export class Connection {
     return this.#over.signal;
   }
 
+  /** Whether this worker closed it, rather than lost it. */
+  get endedByUs(): boolean {
+    return this.#cause?.kind === 'ours';
+  }
+
   /** Ends it at once, without waiting for the other side. */
   end(cause: EndCause): void {
     if (this.#over.signal.aborted) return;
     this.#open = false;
+    this.#cause = cause;
     this.#over.abort(new Error(cause.detail));
     this.#close(cause);
     void this.sock.end(undefined).catch(() => undefined);

@@ -7,10 +7,11 @@ export interface EndCause {
    * - `network`: the way to WhatsApp broke
    * - `proxy_auth`: the proxy wants another user or password
    * - `proxy`: the proxy, or something else on the way, answered instead of WhatsApp
+   * - `qr_expired`: nobody scanned any of the codes of this connection
    * - `watchdog`: nothing came for too long
    * - `ours`: this worker closed it
    */
-  kind: 'server' | 'network' | 'proxy_auth' | 'proxy' | 'watchdog' | 'ours';
+  kind: 'server' | 'network' | 'proxy_auth' | 'proxy' | 'qr_expired' | 'watchdog' | 'ours';
   /** WhatsApp's code (401, 405, 408, 428, 440, 500, 515 …) or the HTTP status of who answered instead. */
   code: number | null;
   detail: string;
@@ -31,6 +32,7 @@ export function causeOf(error: unknown): EndCause {
       ? { kind: 'proxy_auth', code: null, detail: 'the proxy refused the user name or password' }
       : { kind: 'network', code: null, detail };
   }
+  if (detail.startsWith('QR refs')) return { kind: 'qr_expired', code, detail };
   if (code === null) return { kind: 'network', code, detail };
   // 408 and 428 are Baileys' own words for a silent or a broken connection.
   return { kind: code === 408 || code === 428 ? 'network' : 'server', code, detail };

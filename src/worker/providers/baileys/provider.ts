@@ -90,7 +90,7 @@ class BaileysProvider implements WhatsAppProvider {
 
   async requestPairingCode(phone: string): Promise<string> {
     if (this.#auth.state.creds.account) throw new Error('the session is paired already');
-    await this.#pairable.whenOpen(AbortSignal.any([this.#stop.signal, AbortSignal.timeout(20_000)]));
+    await this.#pairable.whenOpen(AbortSignal.any([this.#stop.signal, AbortSignal.timeout(15_000)]));
     if (!this.#connection) throw new Error('the session is not connected');
     const code = await this.#connection.sock.requestPairingCode(phone);
     return `${code.slice(0, 4)}-${code.slice(4)}`;
@@ -115,12 +115,14 @@ class BaileysProvider implements WhatsAppProvider {
   async stop(): Promise<void> {
     this.#stop.abort(new Error('the worker stops'));
     this.#connection?.end({ kind: 'ours', code: null, detail: 'the worker stops' });
-    await this.#running;
+    // What it waits for may be the orchestrator, which may be away.
+    await Promise.race([this.#running, this.#deps.clock.sleep(1_000)]);
   }
 
   async #run(): Promise<void> {
     const { events, log } = this.#deps;
     try {
+      if (this.#version === null) this.#version = await this.#recommendedVersion();
       while (!this.#stop.signal.aborted) {
         await this.#allowed.whenOpen(this.#stop.signal);
         const cause = await this.#connectOnce();
@@ -131,7 +133,7 @@ class BaileysProvider implements WhatsAppProvider {
     } catch (error) {
       if (this.#stop.signal.aborted || isAbortError(error)) return;
       log.error({ error: messageOf(error) }, 'the provider failed');
-      throw error;
+      events.ended({ reason: 'failed', detail: messageOf(error) });
     }
   }
 
@@ -167,7 +169,7 @@ class BaileysProvider implements WhatsAppProvider {
       this.#failures = 0;
       this.#replacedOnce = false;
     }
-    if (cause.code !== 515) this.#failures += 1;
+    if (cause.code !== 515 && cause.kind !== 'qr_expired') this.#failures += 1;
     log.info({ reason: reasonOf(cause), detail: cause.detail, failures: this.#failures }, 'connection ended');
     return cause;
   }
@@ -188,7 +190,8 @@ class BaileysProvider implements WhatsAppProvider {
       random: Math.random(),
     });
     if (decision.action === 'logged_out') return { reason: 'logged_out', detail: reasonOf(cause) };
-    if (cause.code !== 515) events.reconnecting(reasonOf(cause));
+    // Between two QR codes nothing is lost that could be regained.
+    if (cause.code !== 515 && cause.kind !== 'qr_expired') events.reconnecting(reasonOf(cause));
     // What pairing has changed must be safe before it is used to log in.
     await auth.flushed();
     return await this.#carryOut(decision, clock);
@@ -227,16 +230,27 @@ class BaileysProvider implements WhatsAppProvider {
   }
 
   async #refreshVersion(): Promise<void> {
-    const { currentVersion, config, log } = this.#deps;
+    const { config, log } = this.#deps;
+    const refused = this.#version;
+    const version = await this.#recommendedVersion();
+    if (version && String(version) !== String(refused)) this.#version = version;
+    // Without a better one, take turns between the pinned or recommended version and the one that Baileys brings.
+    else this.#version = refused === null ? (config.whatsappVersion ?? version) : null;
+    log.warn(
+      { refused: refused?.join('.') ?? 'built in', next: this.#version?.join('.') ?? 'built in' },
+      'WhatsApp refused the web version',
+    );
+  }
+
+  async #recommendedVersion(): Promise<[number, number, number] | null> {
     try {
-      const version = await currentVersion();
-      if (version) this.#version = version;
-      // Without a better one, take turns between the pinned version and the one that Baileys brings.
-      else this.#version = this.#version === null ? config.whatsappVersion : null;
+      return await this.#deps.currentVersion();
     } catch (error) {
-      log.warn({ error: messageOf(error) }, 'no other web version is to be had');
+      if (!this.#stop.signal.aborted) {
+        this.#deps.log.warn({ error: messageOf(error) }, 'the recommended web version is not to be had');
+      }
+      return null;
     }
-    log.warn({ version: this.#version?.join('.') ?? 'built in' }, 'WhatsApp refused the web version');
   }
 
   #onOpen(connection: Connection): void {

@@ -22,6 +22,7 @@ export interface Circumstances {
 /** What to do after a connection has ended. Pure. */
 export function decide(cause: EndCause, circumstances: Circumstances): Decision {
   const delayMs = backOff(circumstances);
+  if (cause.kind === 'qr_expired') return { action: 'reconnect', delayMs: circumstances.backOffMinMs };
   if (cause.kind !== 'server') return { action: 'reconnect', delayMs };
   switch (cause.code) {
     case 515:

@@ -34,6 +34,8 @@ class Settled extends Error {
 /** Sends messages over one connection after another. */
 export class Sender {
   readonly #deps: SenderDeps;
+  /** Addresses whose device list WhatsApp found out of date. */
+  readonly #changed = new Set<string>();
 
   constructor(deps: SenderDeps) {
     this.#deps = deps;
@@ -125,21 +127,26 @@ export class Sender {
   ): Promise<SendOutcome> {
     const { timing } = this.#deps;
     const waiting = new AbortController();
+    const useUserDevicesCache = !this.#changed.delete(jid);
     const ack = connection.acks.expect(id, waiting.signal);
     try {
       const refused = ack.then((answer) =>
         answer && !answer.accepted ? answer : new Promise<never>(() => undefined),
       );
       const relayed = await firstOf(
-        Promise.race([connection.sock.relayMessage(jid, content, { messageId: id }), refused]),
+        Promise.race([
+          connection.sock.relayMessage(jid, content, { messageId: id, useUserDevicesCache }),
+          refused,
+        ]),
         { closed: connection.signal, givenUp: signal, timeoutMs: RELAY_TIMEOUT_MS },
       );
-      if (relayed === CLOSED) return unknown('the connection ended while the message was being sent');
+      if (relayed === CLOSED)
+        return lost(connection, 'the connection ended while the message was being sent');
       if (relayed === LATE) {
         connection.end({ kind: 'watchdog', code: null, detail: 'a message could not be handed over' });
         return unknown('the message could not be handed over in time');
       }
-      if (typeof relayed === 'object') return outcomeOfError(relayed.error);
+      if (typeof relayed === 'object') return this.#refused(jid, relayed.error);
 
       const answer = await firstOf(ack, {
         closed: connection.signal,
@@ -147,16 +154,21 @@ export class Sender {
         timeoutMs: timing.ackTimeoutMs,
       });
       if (answer === CLOSED || answer === undefined) {
-        return unknown('the connection ended before WhatsApp confirmed the message');
+        return lost(connection, 'the connection ended before WhatsApp confirmed the message');
       }
       if (answer === LATE) {
         await this.#probe(connection);
         return unknown(`WhatsApp did not confirm the message in ${timing.ackTimeoutMs} ms`);
       }
-      return answer.accepted ? { outcome: 'accepted' } : outcomeOfError(answer.error);
+      return answer.accepted ? { outcome: 'accepted' } : this.#refused(jid, answer.error);
     } finally {
       waiting.abort();
     }
+  }
+
+  #refused(jid: string, error: string): SendOutcome {
+    if (error === STALE_DEVICES) this.#changed.add(jid);
+    return outcomeOfError(error);
   }
 
   /** An ack that stays out may be the first sign of a connection that is dead without having said so. */
@@ -180,7 +192,13 @@ export class Sender {
   }
 }
 
+/** The error for a message to devices that are not the recipient's any more. */
+const STALE_DEVICES = '479';
+
 const unknown = (reason: string): SendOutcome => ({ outcome: 'unknown', reason });
+/** Whether it arrived is not known either way; but what we closed ourselves is not held against the task. */
+const lost = (connection: Connection, reason: string): SendOutcome =>
+  connection.endedByUs ? unavailable(reason) : unknown(reason);
 const unavailable = (reason: string): SendOutcome => ({ outcome: 'unavailable', reason });
 
 async function loadMedia(image: NonNullable<OutgoingMessage['image']>, signal: AbortSignal): Promise<Buffer> {
