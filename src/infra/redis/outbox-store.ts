@@ -299,7 +299,8 @@ export class RedisOutboxStore implements OutboxStore {
 
   async ready(sessionIds: readonly string[]): Promise<string[]> {
     if (sessionIds.length === 0) return [];
-    const places = (await this.#scripts.run('outbox-ready', sessionIds.map(keys.outbox), [])) as number[];
+    const lists = sessionIds.flatMap((id) => [keys.outbox(id), keys.outboxProcessing(id)]);
+    const places = (await this.#scripts.run('outbox-ready', lists, [])) as number[];
     return places.flatMap((place) => sessionIds[place] ?? []);
   }
 }

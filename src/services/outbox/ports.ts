@@ -127,7 +127,7 @@ export interface OutboxStore {
   /** Which of these ids the outbox holds or has ended lately. */
   known(sessionId: string, taskIds: readonly string[]): Promise<Set<string>>;
   locate(sessionId: string, raw: string): Promise<TaskPlace>;
-  /** Which of these sessions have something queued. */
+  /** Which of these sessions have something queued or in flight. */
   ready(sessionIds: readonly string[]): Promise<string[]>;
 }
 
