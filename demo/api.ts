@@ -41,6 +41,10 @@ export class FleetApi {
     return (await this.#call<{ sessions: DemoSession[] }>('GET', '/api/sessions?limit=1000')).sessions;
   }
 
+  async restart(sessionId: string): Promise<void> {
+    await this.#call('POST', `/session/restart/${sessionId}`);
+  }
+
   /** Null once the session is paired, or before it shows one. */
   async qr(sessionId: string): Promise<string | null> {
     const response = await this.#fetch('GET', `/api/sessions/${sessionId}/qr`);

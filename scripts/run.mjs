@@ -22,7 +22,6 @@ const COMMANDS = {
   start: { args: ['src/orchestrator/main.ts'] },
   dispatcher: { args: ['src/dispatcher/main.ts'] },
   simulator: { args: ['src/simulator/main.ts'] },
-  cli: { args: ['src/cli/main.ts'] },
   demo: { args: ['demo/main.ts'] },
   dev: { args: ['scripts/dev.mjs'] },
   test: { args: [bin('vitest/vitest.mjs'), 'run'], dev: true, redis: true },
