@@ -69,7 +69,11 @@ function show(value: number): string {
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
-const besideOf = ({ baseline, ratio }: BenchRow): string =>
-  baseline === undefined ? '' : `${ratio === undefined ? '' : `${ratio.toFixed(2)} × `}${baseline}`;
+function besideOf({ baseline, ratio }: BenchRow): string {
+  if (baseline === undefined) return '';
+  return `${ratio === undefined ? '' : `${ratio.toFixed(2)} × `}${baseline}`;
+}
 
-const ratioOf = (row: BenchRow): string => (row.baseline === undefined ? '' : ` (${besideOf(row)})`);
+function ratioOf(row: BenchRow): string {
+  return row.baseline === undefined ? '' : ` (${besideOf(row)})`;
+}
