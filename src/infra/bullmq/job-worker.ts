@@ -16,11 +16,12 @@ export interface JobWorkerOptions {
   log: Logger;
   /** Jobs at the same time. */
   concurrency?: number;
+  /** How long a job is held without a sign of life. */
+  lockMs?: number;
 }
 
 /** How long a job of a killed dispatcher lies still, at most, is the lock and one check together. */
-const LOCK_MS = 10_000;
-const STALLED_CHECK_MS = 5000;
+const LOCK_MS = 5000;
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 15_000;
 
@@ -34,6 +35,7 @@ export function createJobWorker({
   clock,
   log,
   concurrency = 4,
+  lockMs = LOCK_MS,
 }: JobWorkerOptions): Service {
   const failures = new Map<string, number>();
   let stopping = new AbortController();
@@ -79,8 +81,8 @@ export function createJobWorker({
         connection,
         prefix: BULLMQ_PREFIX,
         concurrency,
-        lockDuration: LOCK_MS,
-        stalledInterval: STALLED_CHECK_MS,
+        lockDuration: lockMs,
+        stalledInterval: lockMs / 2,
         // Each kill of a dispatcher counts as a stall; no number of them is a reason to give a job up.
         maxStalledCount: Number.MAX_SAFE_INTEGER,
         removeOnComplete: { count: 0 },
