@@ -73,7 +73,7 @@ function optionalText(
   key: string,
   wanted = `must be a text of 1 to ${MAX_TEXT} characters`,
   fits: (value: string) => boolean = (value) =>
-    value.trim() !== '' && value.length <= MAX_TEXT && !/\p{Cc}/u.test(value),
+    value.trim() !== '' && value.length <= MAX_TEXT && value.isWellFormed() && !/\p{Cc}/u.test(value),
 ): string | null {
   const value = fields[key];
   if (value === undefined || value === null) return null;

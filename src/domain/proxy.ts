@@ -30,6 +30,7 @@ export function parseProxy(line: string): ProxyParsed {
   const scheme = separator === -1 ? 'http' : text.slice(0, separator).toLowerCase();
   if (!isScheme(scheme)) return refused(`scheme must be one of ${PROXY_SCHEMES.join(', ')}`);
   if (/[\s\p{Cc}]/u.test(text)) return refused('a proxy contains no spaces');
+  if (!text.isWellFormed()) return refused('the text is not valid Unicode');
   if (separator !== -1) return fromUrl(scheme, text.slice(separator + 3));
   const parts = /^(\[[^\]]*\]|[^:@]*):(\d+):([^:]*):(.*)$/.exec(text);
   if (parts) {
@@ -65,9 +66,13 @@ function build(
   const host = parseHost(rawHost);
   if (host === null) return refused('the host is neither a host name nor an IP address');
   if (username === '') return refused('the user name is empty');
-  const proxy = { scheme, host, port, username, password };
-  return { ok: true, proxy: { ...proxy, url: urlOf(proxy, encodeURIComponent) } };
+  const proxy: Proxy = { scheme, host, port, username, password, url: '' };
+  proxy.url = urlOf(proxy, encode);
+  return { ok: true, proxy };
 }
+
+const LABEL = '[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?';
+const HOST_NAME = new RegExp(`^${LABEL}(?:\\.${LABEL})*$`);
 
 function parseHost(raw: string): string | null {
   if (raw.startsWith('[')) {
@@ -76,13 +81,11 @@ function parseHost(raw: string): string | null {
   }
   const host = raw.toLowerCase();
   if (/^[\d.]+$/.test(host)) return isIPv4(host) ? host : null;
-  const labels = host.split('.');
-  const valid =
-    host.length <= 253 && labels.every((label) => /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/.test(label));
-  return valid ? host : null;
+  return host.length <= 253 && HOST_NAME.test(host) ? host : null;
 }
 
 function decode(text: string): string {
+  if (!text.includes('%')) return text;
   try {
     return decodeURIComponent(text);
   } catch (error) {
@@ -96,10 +99,13 @@ const isScheme = (text: string): text is ProxyScheme => (PROXY_SCHEMES as readon
 const hostPort = ({ host, port }: Pick<Proxy, 'host' | 'port'>): string =>
   `${host.includes(':') ? `[${host}]` : host}:${port}`;
 
-function urlOf(proxy: Omit<Proxy, 'url'>, encode: (text: string) => string): string {
+const encode = (text: string): string => (/^[\w.~-]*$/.test(text) ? text : encodeURIComponent(text));
+const asItIs = (text: string): string => text;
+
+function urlOf(proxy: Proxy, spell: (text: string) => string): string {
   const { username, password } = proxy;
   const credentials =
-    username === null ? '' : `${encode(username)}${password === null ? '' : `:${encode(password)}`}@`;
+    username === null ? '' : `${spell(username)}${password === null ? '' : `:${spell(password)}`}@`;
   return `${proxy.scheme}://${credentials}${hostPort(proxy)}`;
 }
 
@@ -120,15 +126,16 @@ export function proxyEndpoint(line: string): string {
  * members of the pool, and would carry twice its cap.
  */
 export function otherSpellings(line: string, proxy: Proxy): string[] {
-  const spellings = new Set([proxy.url, urlOf(proxy, (text) => text)]);
+  const spellings = [proxy.url, urlOf(proxy, asItIs)];
   if (proxy.scheme === 'http') {
     const address = hostPort(proxy);
-    if (proxy.username === null) spellings.add(address);
+    if (proxy.username === null) spellings.push(address);
     else if (proxy.password !== null) {
-      spellings.add(`${address}:${proxy.username}:${proxy.password}`);
-      spellings.add(`${proxy.username}:${proxy.password}@${address}`);
+      spellings.push(
+        `${address}:${proxy.username}:${proxy.password}`,
+        `${proxy.username}:${proxy.password}@${address}`,
+      );
     }
   }
-  spellings.delete(line);
-  return [...spellings];
+  return spellings.filter((spelling, index) => spelling !== line && spellings.indexOf(spelling) === index);
 }

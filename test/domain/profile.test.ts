@@ -43,6 +43,8 @@ describe('bad lines', () => {
     ['{"id":""}', `"id" ${text}`],
     ['{"id":"a\\nb"}', `"id" ${text}`],
     [`{"id":"${'x'.repeat(129)}"}`, `"id" ${text}`],
+    ['{"id":"\\ud800"}', `"id" ${text}`],
+    ['{"proxy":"http://\\ud800:x@h:1"}', '"proxy": the text is not valid Unicode'],
     ['{"phone":972501234567}', '"phone" must be 8 to 15 digits'],
     ['{"phone":"+972501234567"}', '"phone" must be 8 to 15 digits'],
     ['{"phone":"1234567"}', '"phone" must be 8 to 15 digits'],

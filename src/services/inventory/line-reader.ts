@@ -21,16 +21,13 @@ export class LineReader {
   /** Inside a line that is too long already and has been reported. */
   #skipping = false;
 
-  push(chunk: Uint8Array): Line[] {
+  *push(chunk: Uint8Array): Generator<Line> {
     if (chunk.includes(0)) throw notText();
-    return this.#cut(this.#decode(chunk));
+    yield* this.#cut(this.#decode(chunk), false);
   }
 
-  end(): Line[] {
-    const lines = this.#cut(`${this.#decode()}\n`);
-    // The file's own last line feed ends a line, and does not begin another.
-    if (lines.at(-1)?.text === '') lines.pop();
-    return lines;
+  *end(): Generator<Line> {
+    yield* this.#cut(this.#decode(), true);
   }
 
   #decode(chunk?: Uint8Array): string {
@@ -42,24 +39,39 @@ export class LineReader {
     }
   }
 
-  #cut(decoded: string): Line[] {
-    const pieces = (this.#rest + decoded).split(/\r\n|\n|\r(?=[^\n])/);
-    this.#rest = pieces.pop() ?? '';
-    const lines: Line[] = [];
-    for (const text of pieces) {
-      if (this.#skipping) this.#skipping = false;
-      else lines.push({ number: ++this.#number, text: tooLong(text) ? null : text });
+  *#cut(decoded: string, atEnd: boolean): Generator<Line> {
+    const text = this.#rest + decoded;
+    let from = 0;
+    for (let at = nextEnd(text, 0); at < text.length; at = nextEnd(text, from)) {
+      const isReturn = text.charCodeAt(at) === CARRIAGE_RETURN;
+      // A carriage return at the end of what has come may be half of a CRLF.
+      if (isReturn && at + 1 === text.length && !atEnd) break;
+      yield* this.#line(text.slice(from, at));
+      from = at + (isReturn && text.charCodeAt(at + 1) === LINE_FEED ? 2 : 1);
     }
-    // A carriage return at the end may be half of a CRLF: it is no part of the line.
-    if (tooLong(this.#rest.replace(/\r$/, ''))) {
-      if (!this.#skipping) lines.push({ number: ++this.#number, text: null });
+    this.#rest = text.slice(from);
+    if (atEnd && this.#rest !== '') yield* this.#line(this.#rest);
+    else if (this.#skipping || tooLong(this.#rest.replace(/\r$/, ''))) {
+      if (!this.#skipping) yield { number: ++this.#number, text: null };
       this.#skipping = true;
       this.#rest = this.#rest.endsWith('\r') ? '\r' : '';
-    } else if (this.#skipping && !this.#rest.endsWith('\r')) {
-      this.#rest = '';
     }
-    return lines;
   }
+
+  *#line(text: string): Generator<Line> {
+    if (this.#skipping) this.#skipping = false;
+    else yield { number: ++this.#number, text: tooLong(text) ? null : text };
+  }
+}
+
+const LINE_FEED = 10;
+const CARRIAGE_RETURN = 13;
+
+/** The place of the next line feed or carriage return, or the length of the text. */
+function nextEnd(text: string, from: number): number {
+  const pattern = /[\r\n]/g;
+  pattern.lastIndex = from;
+  return pattern.test(text) ? pattern.lastIndex - 1 : text.length;
 }
 
 const tooLong = (text: string): boolean =>

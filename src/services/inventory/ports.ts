@@ -15,15 +15,8 @@ export interface UploadReport {
   rejectedTotal: number;
 }
 
-/** One good line on its way into the pool. */
-export interface StagedEntry {
-  number: number;
-  line: string;
-  /** Of a profile: its id, if the line is JSON. Of a proxy: its other spellings. */
-  extras: string[];
-}
-
 export interface CommitStep {
+  /** Pieces that are still staged. */
   left: number;
   added: number;
   duplicates: number;
@@ -53,9 +46,12 @@ export interface ProxyFacts {
 
 /** Pools in Redis. */
 export interface InventoryStore {
-  /** Appends to an upload's staging list, which is dropped by itself if nothing comes for a while. */
-  stage(kind: UploadKind, uploadId: string, entries: readonly StagedEntry[]): Promise<void>;
-  /** Moves the next entries into the pool, atomically. */
+  /**
+   * Appends a piece (as `PieceWriter` packs it; not used after the call has ended) to an upload's staging list,
+   * which is dropped by itself if nothing comes for a while.
+   */
+  stage(kind: UploadKind, uploadId: string, piece: Buffer): Promise<void>;
+  /** Moves the next piece into the pool, atomically. */
   commitStep(kind: UploadKind, uploadId: string): Promise<CommitStep>;
   discard(kind: UploadKind, uploadId: string): Promise<void>;
 

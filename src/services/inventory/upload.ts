@@ -3,9 +3,11 @@ import { otherSpellings, parseProxy } from '../../domain/proxy.ts';
 import { invalid } from '../../kernel/errors.ts';
 import { newId } from '../../kernel/ids.ts';
 import { type Line, LineReader, MAX_LINE_BYTES } from './line-reader.ts';
-import type { InventoryStore, RejectedLine, StagedEntry, UploadKind, UploadReport } from './ports.ts';
+import { PieceWriter } from './piece-writer.ts';
+import type { InventoryStore, RejectedLine, UploadKind, UploadReport } from './ports.ts';
 
-const BATCH = 1000;
+/** Decoded at once. Text that is alive while Redis is waited for outlives the young generation: so little of it. */
+const BITE_BYTES = 8192;
 const MAX_REJECTED_SHOWN = 100;
 
 /** A file that has been read to its end and lies beside the pool; `commitUpload` or `discardUpload` follows. */
@@ -28,27 +30,27 @@ export async function stageUpload(
 ): Promise<StagedUpload> {
   const staged: StagedUpload = { kind, id: newId('up'), rejected: [], rejectedTotal: 0 };
   const reader = new LineReader();
-  let batch: StagedEntry[] = [];
+  const piece = new PieceWriter();
   let entries = 0;
-  const take = async (lines: Line[]): Promise<void> => {
-    for (const line of lines) {
-      const entry = readLine(kind, line);
-      if (entry === null) continue;
-      if ('reason' in entry) reject(staged, entry);
-      else batch.push(entry);
-    }
-    if (batch.length < BATCH) return;
-    await flush();
-  };
   const flush = async (): Promise<void> => {
-    if (batch.length === 0) return;
-    entries += batch.length;
-    await store.stage(kind, staged.id, batch);
-    batch = [];
+    if (piece.entries === 0) return;
+    entries += piece.entries;
+    await store.stage(kind, staged.id, piece.take());
+  };
+  const take = (lines: Iterable<Line>): void => {
+    for (const line of lines) {
+      const refusal = addLine(kind, line, piece);
+      if (refusal !== null) reject(staged, { line: line.number, reason: refusal });
+    }
   };
   try {
-    for await (const chunk of source) await take(reader.push(chunk));
-    await take(reader.end());
+    for await (const chunk of source) {
+      for (let at = 0; at < chunk.length; at += BITE_BYTES) {
+        take(reader.push(chunk.subarray(at, at + BITE_BYTES)));
+        if (piece.full) await flush();
+      }
+    }
+    take(reader.end());
     await flush();
     if (entries === 0 && staged.rejectedTotal === 0) {
       throw invalid('empty_upload', 'file: contains no entries.', { details: { field: 'file' } });
@@ -67,13 +69,17 @@ export async function stageUpload(
 export async function commitUpload(store: InventoryStore, staged: StagedUpload): Promise<UploadReport> {
   let added = 0;
   let duplicates = 0;
-  for (let left = 1; left > 0; ) {
-    const step = await store.commitStep(staged.kind, staged.id);
-    left = step.left;
-    added += step.added;
-    duplicates += step.duplicates;
-    for (const line of step.clashes) reject(staged, { line, reason: 'another profile has this "id"' });
-  }
+  const move = async (): Promise<void> => {
+    for (let left = 1; left > 0; ) {
+      const step = await store.commitStep(staged.kind, staged.id);
+      left = step.left;
+      added += step.added;
+      duplicates += step.duplicates;
+      for (const line of step.clashes) reject(staged, { line, reason: 'another profile has this "id"' });
+    }
+  };
+  // Two at a time, so that Redis has the next piece when it has done with one.
+  await Promise.all([move(), move()]);
   const rejected = staged.rejected.toSorted((a, b) => a.line - b.line).slice(0, MAX_REJECTED_SHOWN);
   return { added, duplicates, rejected, rejectedTotal: staged.rejectedTotal };
 }
@@ -88,17 +94,19 @@ function reject(staged: StagedUpload, line: RejectedLine): void {
   if (staged.rejected.length < 2 * MAX_REJECTED_SHOWN) staged.rejected.push(line);
 }
 
-/** @returns null for a blank line or a comment */
-function readLine(kind: UploadKind, { number, text }: Line): StagedEntry | RejectedLine | null {
-  if (text === null) return { line: number, reason: `the line is longer than ${MAX_LINE_BYTES} bytes` };
+/** Blank lines and comments are passed over. @returns why the line is refused, or null */
+function addLine(kind: UploadKind, { number, text }: Line, piece: PieceWriter): string | null {
+  if (text === null) return `the line is longer than ${MAX_LINE_BYTES} bytes`;
   const line = text.trim();
   if (line === '' || line.startsWith('#')) return null;
   if (kind === 'proxies') {
     const parsed = parseProxy(line);
-    if (!parsed.ok) return { line: number, reason: parsed.reason };
-    return { number, line, extras: otherSpellings(line, parsed.proxy) };
+    if (!parsed.ok) return parsed.reason;
+    piece.add(number, line, otherSpellings(line, parsed.proxy));
+    return null;
   }
   const parsed = parseProfile(line);
-  if (!parsed.ok) return { line: number, reason: parsed.reason };
-  return { number, line, extras: line.startsWith('{') ? [parsed.profile.id] : [] };
+  if (!parsed.ok) return parsed.reason;
+  piece.add(number, line, line.startsWith('{') ? [parsed.profile.id] : []);
+  return null;
 }

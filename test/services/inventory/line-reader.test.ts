@@ -60,7 +60,7 @@ test('a line may have 8192 bytes and not one more, and a long one costs no memor
   expect(texts(`${'é'.repeat(MAX_LINE_BYTES / 2)}\n${'é'.repeat(MAX_LINE_BYTES / 2 + 1)}`).at(-1)).toBeNull();
   const reader = new LineReader();
   const chunk = Buffer.alloc(64 * 1024, 'x');
-  const lines = Array.from({ length: 500 }, () => reader.push(chunk)).flat();
+  const lines = Array.from({ length: 500 }, () => [...reader.push(chunk)]).flat();
   expect([...lines, ...reader.push(Buffer.from('\nok\n')), ...reader.end()]).toEqual([
     { number: 1, text: null },
     { number: 2, text: 'ok' },

@@ -1,42 +1,69 @@
--- Moves the next entries of a complete upload from its staging list into the pool.
+-- Moves the next piece of a complete upload from its staging list into the pool.
 -- KEYS  as in lib/inventory.lua, then the staging list
--- ARGV  1 'profiles' or 'proxies', 2 how many entries, 3 sessions per proxy
--- An entry is its fields divided by line feeds: line number, line; then for a profile its id (if the line is
--- JSON), for a proxy its other spellings.
--- Result {entries left, added, duplicates, number of a line whose id belongs to another profile, …}
+-- ARGV  1 'profiles' or 'proxies', 2 sessions per proxy
+-- A piece is JSON, [[line number, line, …], …]: after the line comes for a profile its id (if the line is JSON),
+-- for a proxy its other spellings.
+-- Result {pieces left, added, duplicates, number of a line whose id belongs to another profile, …}
+-- Commands are given many members at once: one call for each would cost four times as much.
 -- include: inventory
 
-local staging, kind, chunk, cap = KEYS[19], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local added, duplicates, clashes = 0, 0, {}
+local staging, kind, cap = KEYS[19], ARGV[1], tonumber(ARGV[2])
+local SLICE = 4000 -- what unpack may put on Lua's stack
 
-local function fields_of(entry)
-  local fields = {}
-  for field in string.gmatch(entry, '[^\n]+') do fields[#fields + 1] = field end
-  return fields
+local function each_slice(list, act)
+  for from = 1, #list, SLICE do act(unpack(list, from, math.min(from + SLICE - 1, #list))) end
 end
 
-local function add_proxy(fields)
-  local proxy = fields[2]
-  local known = redis.call('SMISMEMBER', PROXIES_ALL, unpack(fields, 2))
-  if known[1] == 1 then
-    duplicates = duplicates + 1
-    -- Uploaded again, it is wanted again: but only a person's `restore` makes a bad one good.
-    if redis.call('SREM', PROXIES_DRAINING, proxy) == 1 then place_proxy(proxy, cap) end
-    return
+-- The answers of a command that answers member by member.
+local function answers(command, key, list)
+  local result = {}
+  each_slice(list, function(...)
+    for _, answer in ipairs(redis.call(command, key, ...)) do result[#result + 1] = answer end
+  end)
+  return result
+end
+
+local function change(command, key, list)
+  each_slice(list, function(...) redis.call(command, key, ...) end)
+end
+
+local function add_proxies(rows)
+  local spellings = {}
+  for _, row in ipairs(rows) do
+    for column = 2, #row do spellings[#spellings + 1] = row[column] end
   end
-  for index = 2, #known do
-    if known[index] == 1 then
+  local known = answers('SMISMEMBER', PROXIES_ALL, spellings)
+  local draining = redis.call('SCARD', PROXIES_DRAINING) > 0
+  local fresh, new, duplicates, at = {}, {}, 0, 0
+  for _, row in ipairs(rows) do
+    local proxy, seen = row[2], false
+    for column = 2, #row do
+      at = at + 1
+      seen = seen or known[at] == 1 or fresh[row[column]]
+    end
+    if seen then
       duplicates = duplicates + 1
-      return
+      -- Uploaded again, it is wanted again: but only a person's `restore` makes a bad one good.
+      if draining and redis.call('SREM', PROXIES_DRAINING, proxy) == 1 then place_proxy(proxy, cap) end
+    else
+      fresh[proxy] = true
+      new[#new + 1] = proxy
     end
   end
-  redis.call('SADD', PROXIES_ALL, proxy)
-  local load = count_of(PROXY_COUNT, proxy)
-  if load < cap then
-    redis.call('SADD', PROXIES_AVAILABLE, proxy)
-    redis.call('ZADD', PROXIES_BY_LOAD, load, proxy)
+  change('SADD', PROXIES_ALL, new)
+  -- New to the pool, and yet with a load: somebody has removed it by hand under its sessions.
+  local free, ranked = {}, {}
+  for index, load in ipairs(answers('HMGET', PROXY_COUNT, new)) do
+    load = tonumber(load or '0')
+    if load < cap then
+      free[#free + 1] = new[index]
+      ranked[#ranked + 1] = load
+      ranked[#ranked + 1] = new[index]
+    end
   end
-  added = added + 1
+  change('SADD', PROXIES_AVAILABLE, free)
+  change('ZADD', PROXIES_BY_LOAD, ranked)
+  return #new, duplicates, {}
 end
 
 local function in_pool(profile)
@@ -44,29 +71,49 @@ local function in_pool(profile)
     or redis.call('SISMEMBER', PROFILES_USED, profile) == 1
 end
 
-local function add_profile(fields)
-  local number, profile, id = fields[1], fields[2], fields[3]
-  if in_pool(profile) then
-    duplicates = duplicates + 1
-    if redis.call('SISMEMBER', PROFILES_HELD, profile) == 1 then offer_profile(profile) end
-    return
+local function add_profiles(rows)
+  local profiles, ids = {}, {}
+  for index, row in ipairs(rows) do
+    profiles[index] = row[2]
+    ids[index] = row[3] or ''
   end
-  if id then
-    local other = redis.call('HGET', PROFILE_INDEX, id)
-    if other and other ~= profile and in_pool(other) then
-      clashes[#clashes + 1] = number
-      return
+  local available = answers('SMISMEMBER', PROFILES_AVAILABLE, profiles)
+  local used = answers('SMISMEMBER', PROFILES_USED, profiles)
+  local named = answers('HMGET', PROFILE_INDEX, ids)
+  local held = redis.call('SCARD', PROFILES_HELD) > 0
+  local fresh, owner, new, index_pairs, duplicates, clashes = {}, {}, {}, {}, 0, {}
+  for index, row in ipairs(rows) do
+    local profile, id = row[2], row[3]
+    local other = id and (owner[id] or named[index])
+    if available[index] == 1 or used[index] == 1 or fresh[profile] then
+      duplicates = duplicates + 1
+      if held and redis.call('SISMEMBER', PROFILES_HELD, profile) == 1 then offer_profile(profile) end
+    elseif other and other ~= profile and (fresh[other] or in_pool(other)) then
+      clashes[#clashes + 1] = row[1]
+    else
+      fresh[profile] = true
+      new[#new + 1] = profile
+      if id then
+        owner[id] = profile
+        index_pairs[#index_pairs + 1] = id
+        index_pairs[#index_pairs + 1] = profile
+      end
     end
-    redis.call('HSET', PROFILE_INDEX, id, profile)
   end
-  redis.call('SADD', PROFILES_AVAILABLE, profile)
-  offer_profile(profile)
-  added = added + 1
+  local place = redis.call('INCRBY', PROFILE_SEQUENCE, #new) - #new
+  local queued = {}
+  for index, profile in ipairs(new) do
+    queued[#queued + 1] = place + index
+    queued[#queued + 1] = profile
+  end
+  change('SADD', PROFILES_AVAILABLE, new)
+  change('ZADD', PROFILES_ORDER, queued)
+  change('HSET', PROFILE_INDEX, index_pairs)
+  return #new, duplicates, clashes
 end
 
-for _, entry in ipairs(redis.call('LRANGE', staging, 0, chunk - 1)) do
-  local fields = fields_of(entry)
-  if kind == 'proxies' then add_proxy(fields) else add_profile(fields) end
-end
-redis.call('LTRIM', staging, chunk, -1)
+local piece = redis.call('LPOP', staging)
+if not piece then return { 0, 0, 0 } end
+local add = kind == 'proxies' and add_proxies or add_profiles
+local added, duplicates, clashes = add(cjson.decode(piece))
 return { redis.call('LLEN', staging), added, duplicates, unpack(clashes) }
