@@ -24,15 +24,15 @@ export const statusAnswer = z
   .object({
     status: z.literal('ok'),
     inventory: z.object({
-      profiles: z.object({
-        available: z.int(),
-        used: z.int(),
-        held: z.int().describe('Of the available ones, those that are put aside.'),
-      }),
-      proxies: z.object({ available: z.int(), total: z.int(), bad: z.int(), draining: z.int() }),
-      capacity: z.int().describe('How many more sessions the available proxies can carry.'),
+      profiles: z.object({ available: z.int(), used: z.int() }),
+      proxies: z.object({ available: z.int(), total: z.int(), bad: z.int() }),
     }),
     rules: z.object({ maxSessionsPerProxy: z.int(), maxSessionsPerPhone: z.int() }),
+    reserve: z.object({
+      heldProfiles: z.int().describe('Of the available profiles, those that are put aside.'),
+      drainingProxies: z.int(),
+      capacity: z.int().describe('How many more sessions the available proxies can carry.'),
+    }),
   })
   .loose();
 

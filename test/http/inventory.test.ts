@@ -337,11 +337,11 @@ describe('status and proxies', () => {
     expect(body).toEqual({
       status: 'ok',
       inventory: {
-        profiles: { available: 2, used: 1, held: 0 },
-        proxies: { available: 2, total: 3, bad: 1, draining: 0 },
-        capacity: 7,
+        profiles: { available: 2, used: 1 },
+        proxies: { available: 2, total: 3, bad: 1 },
       },
       rules: { maxSessionsPerProxy: 4, maxSessionsPerPhone: 4 },
+      reserve: { heldProfiles: 0, drainingProxies: 0, capacity: 7 },
       sessions: { connected: 2 },
     });
   });

@@ -83,8 +83,15 @@ export const inventoryRoutes =
       },
       async () => {
         const [counts, sections] = await Promise.all([inventory.counts(), deps.statusSections?.()]);
-        const { profiles, proxies, capacity } = counts;
-        return { ...sections, status: 'ok', inventory: { profiles, proxies, capacity }, rules };
+        const { available, used, held } = counts.profiles;
+        const { draining, ...proxies } = counts.proxies;
+        return {
+          status: 'ok',
+          inventory: { profiles: { available, used }, proxies },
+          rules,
+          reserve: { heldProfiles: held, drainingProxies: draining, capacity: counts.capacity },
+          ...sections,
+        };
       },
     );
 
