@@ -112,6 +112,7 @@ export function applyTaskEvent(task: TaskProgress, event: TaskEvent): TaskProgre
         claimedAt: at,
         attempts: event.attempts ?? task.attempts,
         queuedAt: task.queuedAt ?? at,
+        whatsappId: task.whatsappId ?? event.whatsappId ?? null,
       };
     case 'requeued':
       if (stale || !open) return task;
