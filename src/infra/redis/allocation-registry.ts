@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { otherSpellings, parseProxy } from '../../domain/proxy.ts';
 import type {
   AllocationRefusal,
   AllocationRequest,
@@ -31,7 +32,7 @@ export class RedisBindingRegistry implements BindingRegistry {
       request.sessionId,
       request.phone ?? '',
       request.profile ?? '',
-      request.pinnedProxy ?? '',
+      request.pinnedProxy === null ? '' : await this.#spelledInPool(request.pinnedProxy),
       flag(request.direct),
       sessionsPerProxy,
       sessionsPerPhone,
@@ -91,6 +92,14 @@ export class RedisBindingRegistry implements BindingRegistry {
   async capacity(): Promise<number> {
     const counts = (await this.#run('inventory-counts', [this.#caps.sessionsPerProxy])) as number[];
     return counts[8] ?? 0;
+  }
+
+  /** A profile may name its proxy in another spelling than the pool does. */
+  async #spelledInPool(proxy: string): Promise<string> {
+    const parsed = parseProxy(proxy);
+    const spellings = parsed.ok ? [proxy, ...otherSpellings(proxy, parsed.proxy)] : [proxy];
+    const members = await this.#redis.smismember(keys.proxiesAll, ...spellings);
+    return spellings[members.indexOf(1)] ?? proxy;
   }
 
   #run(script: string, args: (string | number)[]): Promise<unknown> {

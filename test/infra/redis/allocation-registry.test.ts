@@ -81,6 +81,17 @@ test('a pinned proxy comes before the sticky one, and is left out when it has no
   await checkInvariants(inventory);
 });
 
+test('a pinned proxy may be spelled otherwise than in the pool', async () => {
+  await seed(inventory, { proxies: [1, 2, 3].map(proxyLine) });
+  const result = await inventory.registry.allocate(
+    wanting('s1', { pinnedProxy: '10.0.0.3:8080:user:secret' }),
+  );
+  expect(result).toMatchObject({ ok: true, binding: { proxy: proxyLine(3) } });
+  const unknown = await inventory.registry.allocate(wanting('s2', { pinnedProxy: 'elsewhere:1' }));
+  expect(unknown).toMatchObject({ ok: true });
+  await checkInvariants(inventory);
+});
+
 test('refusals change nothing', async () => {
   await seed(inventory, { proxies: [proxyLine(1), proxyLine(2)], profiles: ['p1', 'p2'] });
   for (let n = 0; n < 4; n++) await inventory.registry.allocate(wanting(`s${n}`, { phone: PHONE }));
