@@ -42,6 +42,7 @@ export function createApp(options: AppOptions): Express {
   const registry = createRegistry();
   const routes = new Routes(registry, options.auth);
   for (const module of options.modules) module(routes);
+  routes.refuseOtherMethods();
   app.use(routes.router);
   if (options.publicDocs === false) {
     app.use(['/docs', '/openapi.json'], (req, _res, next) => {

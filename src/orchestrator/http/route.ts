@@ -59,6 +59,9 @@ export type Answer = object | Reply | undefined;
 
 export type RouteModule = (routes: Routes) => void;
 
+const wrongMethod = (method: string, path: string, allow: string): FlotillaError =>
+  new FlotillaError('wrong_method', 'method_not_allowed', `${method} is not for ${path}; allowed: ${allow}.`);
+
 const NO_WORKER: WorkerIdentity = { sessionId: null, epoch: 0 };
 const DEFAULT_BODY_LIMIT = 1024 * 1024;
 
@@ -67,6 +70,7 @@ export class Routes {
   readonly router: Router = express.Router();
   readonly registry: OpenAPIRegistry;
   readonly #auth: Authenticator;
+  readonly #methods = new Map<string, Set<string>>();
 
   constructor(registry: OpenAPIRegistry, auth: Authenticator) {
     this.registry = registry;
@@ -82,6 +86,8 @@ export class Routes {
     handler: (context: RouteContext<z.infer<P>, z.infer<Q>, z.infer<B>>) => Promise<Answer> | Answer,
   ): void {
     const path = spec.path.replaceAll(/\{(\w+)\}/g, ':$1');
+    const methods = this.#methods.get(path) ?? new Set();
+    this.#methods.set(path, methods.add(spec.method.toUpperCase()));
     const parseBody = spec.body ? [jsonParser(spec.bodyLimit ?? DEFAULT_BODY_LIMIT)] : [];
     const authenticate = (req: Request, res: Response, next: NextFunction): void => {
       res.locals.worker = this.#authenticate(spec.audience, req);
@@ -102,6 +108,18 @@ export class Routes {
       else res.status(spec.successStatus ?? 200).json(answer);
     });
     this.registry.registerPath(openApiEntry(spec));
+  }
+
+  /** After every `add`: another method on a known path is answered 405 with `Allow`, not as an unknown path. */
+  refuseOtherMethods(): void {
+    for (const [path, methods] of this.#methods) {
+      const allow = [...methods, ...(methods.has('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ');
+      this.router.all(path, (req: Request, res: Response) => {
+        res.setHeader('Allow', allow);
+        if (req.method === 'OPTIONS') res.status(204).end();
+        else throw wrongMethod(req.method, req.path, allow);
+      });
+    }
   }
 
   #authenticate(audience: Audience, req: Request): WorkerIdentity {
