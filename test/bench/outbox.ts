@@ -1,0 +1,223 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { canonicalRaw, DEFAULT_LEASE_POLICY } from '../../src/domain/task.ts';
+import { openDatabase } from '../../src/infra/database/database.ts';
+import { createRedis, createSubscriber } from '../../src/infra/redis/client.ts';
+import { RedisOutboxStore } from '../../src/infra/redis/outbox-store.ts';
+import { ScriptRunner } from '../../src/infra/redis/scripts.ts';
+import { systemClock } from '../../src/kernel/clock.ts';
+import { silentLogger } from '../../src/kernel/log.ts';
+import { composeOutbox } from '../../src/orchestrator/compose-outbox.ts';
+import { asManager, asWorker, startTestServer } from '../helpers/http.ts';
+import { startRedis } from '../helpers/redis.ts';
+import type { Report } from './report.ts';
+
+const TASKS = 20_000;
+const SESSIONS = 1000;
+const AT_ONCE = 50;
+type Client = ReturnType<typeof createRedis>;
+
+/** Enqueue, claim and ack a second: the scripts beside raw Redis commands, and the whole way over HTTP. */
+export async function bench(report: Report): Promise<void> {
+  const server = await startRedis({ appendOnly: true });
+  const connection = { url: server.url, name: 'bench', log: silentLogger };
+  const redis = createRedis(connection);
+  try {
+    await scripts(redis, report);
+    await memory(redis, report);
+    await redis.flushall();
+    const subscriber = createSubscriber(connection);
+    await overHttp(redis, subscriber, report);
+    subscriber.disconnect();
+  } finally {
+    redis.disconnect();
+    await server.stop();
+  }
+}
+
+const session = (n: number): string => `s${n % SESSIONS}`;
+const rawOf = (n: number): string =>
+  canonicalRaw({ taskId: `t${n}`, mode: 'message', to: '972501234567', text: 'x'.repeat(190) });
+
+async function scripts(redis: Client, report: Report): Promise<void> {
+  const store = new RedisOutboxStore({
+    redis,
+    scripts: new ScriptRunner(redis),
+    leases: DEFAULT_LEASE_POLICY,
+  });
+  const lpush = await perSecond((n) => redis.lpush(`raw:${session(n)}`, rawOf(n)));
+  const lmove = await perSecond((n) =>
+    redis.lmove(`raw:${session(n)}`, `flying:${session(n)}`, 'RIGHT', 'LEFT'),
+  );
+  const lrem = await perSecond((n) => redis.lrem(`flying:${session(n)}`, -1, rawOf(n)));
+  report({ figure: 'LPUSH', value: lpush, unit: '/s' });
+  report({ figure: 'LMOVE', value: lmove, unit: '/s' });
+  report({ figure: 'LREM', value: lrem, unit: '/s' });
+  await redis.flushall();
+
+  const enqueue = await perSecond((n) => store.enqueue(session(n), [{ taskId: `t${n}`, raw: rawOf(n) }]));
+  report({
+    figure: 'enqueue, one a call',
+    value: enqueue,
+    unit: '/s',
+    baseline: 'LPUSH',
+    ratio: enqueue / lpush,
+  });
+  // A session has one batch in flight: each claim is acknowledged before the session's next one.
+  let claims = 0;
+  let acks = 0;
+  for (let round = 0; round < TASKS / SESSIONS; round++) {
+    const held: string[] = new Array(SESSIONS);
+    claims += await seconds(SESSIONS, async (n) => {
+      const outcome = await store.claim({ sessionId: session(n), epoch: 0, requestId: `r${round}`, max: 1 });
+      if (outcome.kind !== 'tasks') throw new Error(`nothing to claim: ${outcome.kind}`);
+      held[n] = outcome.tasks[0]?.raw ?? '';
+    });
+    acks += await seconds(SESSIONS, (n) => store.ack(session(n), [{ raw: held[n] ?? '', whatsappId: '' }]));
+  }
+  report({
+    figure: 'claim',
+    value: TASKS / claims,
+    unit: '/s',
+    baseline: 'LMOVE',
+    ratio: TASKS / claims / lmove,
+  });
+  report({ figure: 'ack', value: TASKS / acks, unit: '/s', baseline: 'LREM', ratio: TASKS / acks / lrem });
+  await redis.flushall();
+
+  const many = 100;
+  const calls = await perSecond(
+    (n) =>
+      store.enqueue(
+        session(n),
+        Array.from({ length: many }, (_, at) => ({ taskId: `t${n}-${at}`, raw: rawOf(n) })),
+      ),
+    TASKS / many,
+  );
+  report({
+    figure: `enqueue, ${many} a call`,
+    value: calls * many,
+    unit: '/s',
+    baseline: 'LPUSH',
+    ratio: (calls * many) / lpush,
+  });
+  await redis.flushall();
+}
+
+/** What one queued task costs, beside the bare list. */
+async function memory(redis: Client, report: Report): Promise<void> {
+  const store = new RedisOutboxStore({
+    redis,
+    scripts: new ScriptRunner(redis),
+    leases: DEFAULT_LEASE_POLICY,
+  });
+  const used = async (): Promise<number> =>
+    Number(/used_memory:(\d+)/.exec(await redis.info('memory'))?.[1] ?? 0);
+  const per = async (fill: () => Promise<unknown>): Promise<number> => {
+    await redis.flushall();
+    const before = await used();
+    await fill();
+    return ((await used()) - before) / TASKS;
+  };
+  const inSessions = (fill: (id: string, numbers: number[]) => Promise<unknown>) => () =>
+    Promise.all(
+      Array.from({ length: SESSIONS / 10 }, (_, s) =>
+        fill(
+          `s${s}`,
+          Array.from({ length: (TASKS * 10) / SESSIONS }, (_, n) => (s * TASKS * 10) / SESSIONS + n),
+        ),
+      ),
+    );
+  const list = await per(inSessions((id, numbers) => redis.lpush(`raw:${id}`, ...numbers.map(rawOf))));
+  const outbox = await per(
+    inSessions((id, numbers) =>
+      store.enqueue(
+        id,
+        numbers.map((n) => ({ taskId: `job_0123456789-${n}`, raw: rawOf(n) })),
+      ),
+    ),
+  );
+  report({ figure: 'Redis memory per queued task, list alone', value: list, unit: 'B' });
+  report({
+    figure: 'Redis memory per queued task',
+    value: outbox,
+    unit: 'B',
+    baseline: 'list alone',
+    ratio: outbox / list,
+  });
+}
+
+async function overHttp(redis: Client, subscriber: Client, report: Report): Promise<void> {
+  const dir = await mkdtemp(join(tmpdir(), 'flotilla-bench-'));
+  const database = await openDatabase({ sqlitePath: join(dir, 'bench.sqlite') });
+  const parts = composeOutbox({
+    redis,
+    subscriber,
+    scripts: new ScriptRunner(redis),
+    database,
+    leases: DEFAULT_LEASE_POLICY,
+    isDeleted: async () => false,
+    clock: systemClock,
+    log: silentLogger,
+  });
+  await parts.service.start();
+  const http = await startTestServer(parts.routes);
+  try {
+    for (const [batch, cycles, lanes] of [
+      [1, 6_000, 64],
+      [16, 64_000, 32],
+    ] as const) {
+      const took = await runClient({
+        url: http.url,
+        sessions: SESSIONS,
+        cycles,
+        batch,
+        lanes,
+        headers: { ...asManager, ...asWorker },
+      });
+      const how = batch === 1 ? 'one a request' : `${batch} a request`;
+      report({
+        figure: `enqueue, claim, ack over HTTP, ledger in SQL, ${how}`,
+        value: cycles / took,
+        unit: 'tasks/s',
+      });
+      const behind = performance.now();
+      while ((await parts.ledger.backlog()) > 0) await systemClock.sleep(20);
+      report({
+        figure: `ledger caught up after that, ${how}`,
+        value: performance.now() - behind,
+        unit: 'ms',
+      });
+    }
+  } finally {
+    await http.stop();
+    await parts.service.stop();
+    await database.close();
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+function runClient(workerData: object): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(new URL('./outbox-client.ts', import.meta.url), { workerData });
+    worker.once('message', resolve);
+    worker.once('error', reject);
+  });
+}
+
+async function perSecond(operation: (n: number) => Promise<unknown>, count = TASKS): Promise<number> {
+  return count / (await seconds(count, operation));
+}
+
+/** Seconds for `count` operations, some at once. */
+async function seconds(count: number, operation: (n: number) => Promise<unknown>): Promise<number> {
+  const started = performance.now();
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < count) await operation(next++);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, lane));
+  return (performance.now() - started) / 1000;
+}
