@@ -270,6 +270,7 @@ export class Worker {
   }
 }
 
+const GONE = new Set(['stale_epoch', 'unknown_session', 'session_not_found']);
+
 /** Another worker has the session, or nobody has it any more. */
-const isGone = ({ code }: OrchestratorRefusal): boolean =>
-  code === 'stale_epoch' || code === 'unknown_session';
+const isGone = ({ code }: OrchestratorRefusal): boolean => GONE.has(code);

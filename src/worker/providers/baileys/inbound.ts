@@ -20,6 +20,9 @@ export class SeenIds {
   }
 }
 
+/** WhatsApp's own limit; what claims to be longer must not make the report too large to be taken. */
+const MAX_TEXT_LENGTH = 65_536;
+
 /** A message from a person to this account; `null` for everything else (our own, groups, protocol messages). */
 export function toInbound(message: WAMessage): InboundMessage | null {
   const { key } = message;
@@ -27,11 +30,13 @@ export function toInbound(message: WAMessage): InboundMessage | null {
   if (!/@(s\.whatsapp\.net|lid)$/.test(key.remoteJid)) return null;
   const kind = kindOf(message.message);
   if (!kind) return null;
+  const text = kind.text?.slice(0, MAX_TEXT_LENGTH) ?? null;
   return {
     id: key.id,
     from: senderOf(key.remoteJid, key.remoteJidAlt ?? undefined),
     name: message.pushName || null,
-    ...kind,
+    type: kind.type,
+    text,
     timestamp: Number(message.messageTimestamp ?? 0),
   };
 }
