@@ -18,12 +18,3 @@ export const silentLogger: Logger = {
 
 /** A phone as a log may show it: the last four digits. */
 export const maskPhone = (phone: string): string => `…${phone.slice(-4)}`;
-
-/** A proxy as a log may show it: scheme, host and port; never the credentials. */
-export function maskProxy(proxy: string): string {
-  const match = /^(?:([a-z0-9+]+):\/\/)?(?:[^@/]*@)?([^@/]+)/i.exec(proxy);
-  if (!match) return '***';
-  const [, scheme, rest = ''] = match;
-  const [host, port] = rest.split(':');
-  return `${scheme ? `${scheme}://` : ''}${host}${port ? `:${port}` : ''}`;
-}
