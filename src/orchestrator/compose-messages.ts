@@ -10,6 +10,7 @@ import { createTaskQueries } from '../infra/database/task-queries.ts';
 import { createFileMediaStore } from '../infra/media/file-media-store.ts';
 import { recogniseImage } from '../infra/media/image-type.ts';
 import type { createRedis } from '../infra/redis/client.ts';
+import { redisIncarnation } from '../infra/redis/incarnation.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { Loop, type Service } from '../kernel/lifecycle.ts';
 import type { Logger } from '../kernel/log.ts';
@@ -17,6 +18,7 @@ import type { TaskSink } from '../services/dispatch/ports.ts';
 import { createIntake, type Intake } from '../services/intake/intake.ts';
 import { createJobs, type Jobs } from '../services/intake/jobs.ts';
 import { recoverJobs } from '../services/intake/recovery.ts';
+import { createRestoration } from '../services/intake/restoration.ts';
 import { createTaskStories } from '../services/intake/task-stories.ts';
 import { createMediaStore, type MediaStore } from '../services/media/media.ts';
 import type { Outbox } from '../services/outbox/outbox.ts';
@@ -87,12 +89,24 @@ export function composeMessages(options: MessagesOptions): Messages {
     outbox: options.outbox,
   });
 
+  const restore = createRestoration({
+    store,
+    tasks,
+    outbox: options.outbox,
+    queue,
+    incarnation: () => redisIncarnation(redis),
+    clock,
+    log,
+  });
   const recovery = new Loop({
     name: 'job recovery',
     intervalMs: options.recoveryIntervalMs ?? RECOVERY_INTERVAL_MS,
     clock,
     log,
-    run: (signal) => recoverJobs({ store, tasks, sessions, queue, jobs, clock, log }, signal),
+    run: async (signal) => {
+      await recoverJobs({ store, tasks, sessions, queue, jobs, clock, log }, signal);
+      await restore(signal);
+    },
   });
   const sweep = new Loop({
     name: 'media sweep',

@@ -1,3 +1,4 @@
+import { OPEN_STATES } from '../../domain/task-state.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import type { JobOutbox, JobRecord, JobStore, JobTaskStore } from './ports.ts';
 
@@ -19,25 +20,38 @@ export async function settlePaused({ tasks, outbox }: SettleDependencies, jobId:
     (await tasks.openBySession(jobId)).map(({ sessionId }) => sessionId),
     async (sessionId) => {
       await outbox.withdraw(sessionId, jobId);
-      await putForgottenBack({ tasks, outbox }, jobId, sessionId);
+      await putForgottenBack({ tasks, outbox }, jobId, sessionId, ['queued']);
     },
   );
 }
 
-/** What SQL believes to be queued and is not: the dispatcher hands over only what is `accepted`. */
-export async function restoreForgotten(deps: SettleDependencies, jobId: string): Promise<void> {
+/**
+ * What has no end in SQL and is in no outbox becomes `accepted`, which the dispatcher hands over.
+ * @returns how many tasks that are
+ */
+export async function restoreForgotten(
+  deps: Pick<SettleDependencies, 'tasks' | 'outbox'>,
+  jobId: string,
+): Promise<number> {
+  let count = 0;
   await perSession(
     (await deps.tasks.openBySession(jobId)).map(({ sessionId }) => sessionId),
-    (sessionId) => putForgottenBack(deps, jobId, sessionId),
+    async (sessionId) => {
+      count += await putForgottenBack(deps, jobId, sessionId, OPEN_STATES);
+    },
   );
+  return count;
 }
 
 async function putForgottenBack(
   { tasks, outbox }: Pick<SettleDependencies, 'tasks' | 'outbox'>,
   jobId: string,
   sessionId: string,
-): Promise<void> {
-  await tasks.putBack(sessionId, await forgotten(tasks, outbox, jobId, sessionId, ['queued']));
+  states: readonly string[],
+): Promise<number> {
+  const ids = await forgotten(tasks, outbox, jobId, sessionId, states);
+  await tasks.putBack(sessionId, ids);
+  return ids.length;
 }
 
 /** Takes a cancelled job's tasks out of the outboxes and ends them; what is in flight finishes. */

@@ -163,7 +163,8 @@ export async function until<T>(
   for (;;) {
     const value = await look();
     if (isThere(value)) return value;
-    if (systemClock.monotonicMs() > deadline) throw new Error(`still ${JSON.stringify(value)}`);
+    if (systemClock.monotonicMs() > deadline)
+      throw new Error(`still ${JSON.stringify(value)?.slice(0, 300)}`);
     await systemClock.sleep(20);
   }
 }
