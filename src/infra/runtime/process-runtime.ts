@@ -166,7 +166,12 @@ export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, Ru
       : node;
     const [file = process.execPath, ...args] = command;
     return spawn(file, args, {
-      env: { ...spec.env, ...spec.secrets },
+      env: {
+        // Compiled once for all: without it each worker loads the type stripper, some 19 MB and start time more.
+        NODE_COMPILE_CACHE: join(this.#options.dataDir, 'compile-cache'),
+        ...spec.env,
+        ...spec.secrets,
+      },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       detached: true,
     });
