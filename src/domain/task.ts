@@ -1,5 +1,3 @@
-export { isMediaName } from '../kernel/media-name.ts';
-
 /** What a session is asked to send. Further fields travel along unchanged. */
 export interface OutboxTask {
   taskId: string;

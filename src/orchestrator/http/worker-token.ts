@@ -23,7 +23,7 @@ export function verifyWorkerToken(
 ): { sessionId: string; epoch: number } | null {
   const [version, sessionId, epochText, mac, ...rest] = token.split('~');
   if (version !== VERSION || !sessionId || !epochText || !mac || rest.length > 0) return null;
-  if (!ID_PATTERN.test(sessionId) || !/^\d{1,16}$/.test(epochText)) return null;
+  if (!ID_PATTERN.test(sessionId) || !/^[1-9]\d{0,15}$/.test(epochText)) return null;
   const epoch = Number(epochText);
   return secretsEqual(mac, signature(secret, sessionId, epoch)) ? { sessionId, epoch } : null;
 }
