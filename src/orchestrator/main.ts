@@ -64,12 +64,17 @@ async function main(): Promise<void> {
     lock.announce(address);
     log.info({ address, docs: `${address}/docs`, pid: process.pid }, 'Flotilla runs');
     if (secrets.file) log.info({ file: secrets.file }, 'keys that were not given are in this file');
+    if (process.stdout.isTTY) process.stdout.write(welcome(address, secrets.file));
   } catch (error) {
     await releases.release();
     throw error;
   }
   await stopped;
 }
+
+/** For a person at a terminal; programs read the log lines. */
+const welcome = (address: string, secretsFile: string | null): string =>
+  `\n  Flotilla runs at ${address} (API: ${address}/docs)\n${secretsFile ? `  keys: ${secretsFile}\n` : ''}  Ctrl-C stops it\n\n`;
 
 function packageVersion(): string {
   const file = join(import.meta.dirname, '..', '..', 'package.json');

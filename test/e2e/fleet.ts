@@ -103,7 +103,7 @@ export const phoneOfSender = (index: number): string => `97255500${String(index 
 export const contacts = (count: number, range = '54'): { name: string; phone: string }[] =>
   Array.from({ length: count }, (_, i) => ({
     name: `Guest ${i}`,
-    phone: `972${range}${String(i).padStart(7, '0')}`,
+    phone: `972${range}${String(i).padStart(12 - 3 - range.length, '0')}`,
   }));
 
 function childrenOf(parent: number): { pid: number; command: string }[] {

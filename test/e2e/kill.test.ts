@@ -40,15 +40,20 @@ test('workers killed while they send: every message arrives, once for people', a
   await everyoneGotItOnce(jobId, people);
 }, 120_000);
 
-test('the orchestrator killed in the middle of a job: it comes back without a QR code and goes on', async () => {
-  const people = contacts(PEOPLE, '52');
-  const jobId = await fleet.api.postTexts(people, 'Hello {{name}}.');
-  await sleep(60);
-  await fleet.restart('SIGKILL');
-  await everyoneGotItOnce(jobId, people);
-  const states = new Set((await fleet.api.sessions()).map(({ state }) => state));
-  expect([...states]).toEqual(['connected']);
-}, 120_000);
+// From just accepted, over expanding, queueing and sending, to waiting for the last receipts.
+test.each([0, 40, 150, 500])(
+  'the orchestrator killed %i ms after it took a job in: it comes back without a QR code and goes on',
+  async (afterMs) => {
+    const people = contacts(PEOPLE, `52${afterMs}`);
+    const jobId = await fleet.api.postTexts(people, 'Hello {{name}}.');
+    await sleep(afterMs);
+    await fleet.restart('SIGKILL');
+    await everyoneGotItOnce(jobId, people);
+    const states = new Set((await fleet.api.sessions()).map(({ state }) => state));
+    expect([...states]).toEqual(['connected']);
+  },
+  120_000,
+);
 
 test('the orchestrator stopped in order in the middle of a job: the same', async () => {
   const people = contacts(PEOPLE, '53');
