@@ -1,5 +1,5 @@
 import type { Insertable, Selectable, SqlBool, Updateable } from 'kysely';
-import { type Expression, type ExpressionBuilder, sql } from 'kysely';
+import { type Expression, type ExpressionBuilder, type Kysely, sql } from 'kysely';
 import {
   type DesiredState,
   isResting,
@@ -16,6 +16,8 @@ import type { Database } from './database.ts';
 import { insertEvents } from './event-store.ts';
 import type { Schema, SessionsTable } from './schema.ts';
 
+/** Any number that nothing else locks by. */
+const COUNT_LOCK = 7_210_932;
 const RESTING = SESSION_STATES.filter(isResting);
 /** Below every engine's limit of parameters. */
 const IDS_PER_QUERY = 1000;
@@ -24,13 +26,21 @@ export function createSessionStore({ db, dialect }: Database): SessionStore {
   const listed = () => db.selectFrom('sessions').selectAll().where('desired', '<>', 'deleted');
 
   return {
-    async insert(session) {
-      const result = await db
-        .insertInto('sessions')
-        .values(toRow(session))
-        .onConflict((conflict) => conflict.doNothing())
-        .executeTakeFirst();
-      return Number(result.numInsertedOrUpdatedRows ?? 0) > 0 ? 'inserted' : 'profile_taken';
+    async insert(session, maxWanted) {
+      return await db.transaction().execute(async (trx) => {
+        if (dialect === 'postgres')
+          await sql`select pg_advisory_xact_lock(${sql.lit(COUNT_LOCK)})`.execute(trx);
+        const result = await trx
+          .insertInto('sessions')
+          .values(toRow(session))
+          .onConflict((conflict) => conflict.doNothing())
+          .executeTakeFirst();
+        if (Number(result.numInsertedOrUpdatedRows ?? 0) === 0) return 'profile_taken';
+        // Counted with its own row, behind the lock that the insert took: two at once cannot both be the last.
+        if ((await countWanted(trx)) <= maxWanted) return 'inserted';
+        await trx.deleteFrom('sessions').where('id', '=', session.id).execute();
+        return 'full';
+      });
     },
 
     async find(id) {
@@ -71,15 +81,7 @@ export function createSessionStore({ db, dialect }: Database): SessionStore {
       return found;
     },
 
-    async countWanted() {
-      const row = await db
-        .selectFrom('sessions')
-        .select(({ fn }) => fn.countAll().as('count'))
-        .where('desired', '=', 'running')
-        .where('state', 'not in', RESTING)
-        .executeTakeFirstOrThrow();
-      return Number(row.count);
-    },
+    countWanted: () => countWanted(db),
 
     async counts() {
       const row = await db
@@ -131,6 +133,16 @@ export function createSessionStore({ db, dialect }: Database): SessionStore {
       await db.deleteFrom('sessions').where('id', '=', id).execute();
     },
   };
+}
+
+async function countWanted(db: Kysely<Schema>): Promise<number> {
+  const row = await db
+    .selectFrom('sessions')
+    .select(({ fn }) => fn.countAll().as('count'))
+    .where('desired', '=', 'running')
+    .where('state', 'not in', RESTING)
+    .executeTakeFirstOrThrow();
+  return Number(row.count);
 }
 
 function guarded(eb: ExpressionBuilder<Schema, 'sessions'>, guard: SessionGuard): Expression<SqlBool> {

@@ -114,8 +114,10 @@ export class SessionCreator {
 
   /** The row first, so that a binding never stands without one for long; on a refusal the row goes again. */
   async #make(record: SessionRecord): Promise<SessionRecord | Refusal> {
-    const { store, binder, events, fleet, clock } = this.#deps;
-    if ((await store.insert(record)) === 'profile_taken') return 'no_profile_available';
+    const { store, binder, events, fleet, settings } = this.#deps;
+    const inserted = await store.insert(record, settings.maxSessions);
+    if (inserted === 'profile_taken') return 'no_profile_available';
+    if (inserted === 'full') return 'max_sessions_reached';
     const pinned = record.profile === null ? null : parseProfile(record.profile);
     const result = await binder.allocate({
       sessionId: record.id,
@@ -129,7 +131,7 @@ export class SessionCreator {
       return result.code === 'profile_in_use' ? 'no_profile_available' : result.code;
     }
     const proxy = result.binding.proxy === null ? null : proxyAddress(result.binding.proxy);
-    await store.update(record.id, { proxy }, {}, toIso(clock.nowMs()));
+    await store.update(record.id, { proxy }, {}, record.updatedAt);
     await events.record({
       type: 'session.created',
       sessionId: record.id,

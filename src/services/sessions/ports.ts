@@ -80,8 +80,11 @@ export interface SessionPage {
 }
 
 export interface SessionStore {
-  /** `profile_taken`: another session that is not deleted has the profile; nothing was stored. */
-  insert(session: SessionRecord): Promise<'inserted' | 'profile_taken'>;
+  /**
+   * `profile_taken`: another session that is not deleted has the profile. `full`: with this one, more than
+   * `maxWanted` sessions would run or be about to. In both cases nothing was stored.
+   */
+  insert(session: SessionRecord, maxWanted: number): Promise<'inserted' | 'profile_taken' | 'full'>;
   find(id: string): Promise<SessionRecord | null>;
   /** In the order of their creation, without deleted ones. */
   page(page: SessionPage): Promise<SessionRecord[]>;

@@ -37,7 +37,11 @@ for (const tie of ['kernel', 'channel'] as const) {
     await runtime.open();
     return {
       runtime,
-      crash: async (sessionId) => void process.kill(await pidOf(dataDir, sessionId), 'SIGKILL'),
+      crash: async (sessionId) => {
+        const pid = await pidOf(dataDir, sessionId);
+        expect(pid).toBeGreaterThan(1); // 0 would be a signal to ourselves
+        process.kill(pid, 'SIGKILL');
+      },
       close: async () => {
         await runtime.close({ graceMs: 500 });
         await rm(dataDir, { recursive: true, force: true });

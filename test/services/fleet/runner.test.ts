@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { afterEach, expect, test } from 'vitest';
 import { eventually, type FleetSandbox, startFleetSandbox } from '../../helpers/fleet-sandbox.ts';
 
@@ -122,8 +123,13 @@ test('a killed worker is back at once, a stopped one after the silence', async (
   expect(reasons.filter(Boolean).join()).toMatch(/SIGKILL.*no sign of life/s);
 });
 
+/** Of the worker that runs now. Never 0, which would be a signal to ourselves. */
 async function pidOf(box: FleetSandbox, id: string): Promise<number> {
-  const { readFile } = await import('node:fs/promises');
-  const text = await readFile(`${box.dataDir}/run/workers/${id}.pid`, 'utf8').catch(() => '0');
-  return Number(text.split(' ')[0]);
+  let pid = 0;
+  await eventually(async () => {
+    const text = await readFile(`${box.dataDir}/run/workers/${id}.pid`, 'utf8').catch(() => '');
+    pid = Number(text.split(' ')[0]);
+    return pid > 1;
+  });
+  return pid;
 }
