@@ -66,34 +66,6 @@ export function createTaskStore({ db, dialect }: Database, clock: Clock): TaskSt
         .execute();
       return rows.map(toRecord);
     },
-
-    async prune(before, limit) {
-      const { numDeletedRows } = await db
-        .deleteFrom('tasks')
-        .where((e) =>
-          e(
-            e.refTuple('id', 'session_id'),
-            'in',
-            e
-              .selectFrom('tasks as t')
-              .select(['t.id', 't.session_id'])
-              .where('t.created_at', '<', before)
-              .where('t.state', 'not in', [...OPEN_STATES])
-              .where((w) =>
-                w.or([
-                  w('t.job_id', 'is', null),
-                  w.not(
-                    w.exists(w.selectFrom('jobs').select('jobs.id').whereRef('jobs.id', '=', 't.job_id')),
-                  ),
-                ]),
-              )
-              .limit(limit)
-              .$asTuple('id', 'session_id'),
-          ),
-        )
-        .executeTakeFirst();
-      return Number(numDeletedRows);
-    },
   };
 }
 

@@ -33,8 +33,6 @@ export interface TaskStore {
   createdAt(sessionId: string, taskId: string): Promise<string | null>;
   /** Directly enqueued tasks that were accepted before `before` and never reached their outbox, oldest first. */
   stranded(before: string, limit: number): Promise<TaskRecord[]>;
-  /** Deletes rows that had an end before `before` and belong to no job that is still kept. @returns how many */
-  prune(before: string, limit: number): Promise<number>;
 }
 
 /** An entry of the stream, as the scripts append it. */

@@ -9,7 +9,8 @@ export interface TaskLedgerDeps {
   clock: Clock;
 }
 
-const PRUNED_AT_ONCE = 1000;
+/** The end of the year 9999: later times do not sort as text. */
+const MOST_MS = 253_402_300_800_000;
 
 /** The record of all tasks: what was promised, and what became of it. */
 export class TaskLedger implements AcceptLedger {
@@ -38,7 +39,8 @@ export class TaskLedger implements AcceptLedger {
       type: receipt.status,
       sessionId,
       taskIds: receipt.taskId ? [receipt.taskId] : [],
-      at: toIso(receipt.atMs),
+      // A worker's clock may say anything; a time that no date can hold would be lost with its receipt.
+      at: toIso(receipt.atMs > 0 && receipt.atMs < MOST_MS ? receipt.atMs : this.#deps.clock.nowMs()),
       ...(receipt.whatsappId ? { whatsappId: receipt.whatsappId } : {}),
     });
   }
@@ -46,16 +48,5 @@ export class TaskLedger implements AcceptLedger {
   /** Entries of the stream that SQL does not know yet. */
   backlog(): Promise<number> {
     return this.#deps.stream.backlog();
-  }
-
-  /** Deletes tasks that ended and are older than this, unless their job is still kept. @returns how many */
-  async prune(olderThanMs: number): Promise<number> {
-    const before = toIso(this.#deps.clock.nowMs() - olderThanMs);
-    let total = 0;
-    for (;;) {
-      const count = await this.#deps.tasks.prune(before, PRUNED_AT_ONCE);
-      total += count;
-      if (count < PRUNED_AT_ONCE) return total;
-    }
   }
 }

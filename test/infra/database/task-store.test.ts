@@ -11,7 +11,7 @@ import type { LedgerEvent, NewTask, TaskStore } from '../../../src/services/ledg
 let dir: string;
 let database: Database;
 let tasks: TaskStore;
-let nowMs = Date.parse('2030-01-01T00:00:00.000Z');
+const nowMs = Date.parse('2030-01-01T00:00:00.000Z');
 const clock: Clock = { ...systemClock, nowMs: () => nowMs };
 
 beforeAll(async () => {
@@ -160,16 +160,4 @@ test('finds what was accepted and never queued, in order, but not what a job loo
   expect((await tasks.stranded(at(1), 10)).map(({ taskId }) => taskId)).toEqual(['a', 'd']);
   expect((await tasks.stranded(at(1), 1)).length).toBe(1);
   await database.db.deleteFrom('jobs').execute();
-});
-
-test('forgets what ended long ago', async () => {
-  await tasks.accept([task('a'), task('b'), task('c')]);
-  await tasks.apply([event('sent', 'a', 1), event('dead', 'b', 1)]);
-  nowMs += 86_400_000;
-  await tasks.accept([task('d')]);
-  await tasks.apply([event('sent', 'd', 1)]);
-  expect(await tasks.prune(at(-10), 1)).toBe(1);
-  expect(await tasks.prune(at(-10), 10)).toBe(1);
-  const left = await database.db.selectFrom('tasks').select('id').orderBy('id').execute();
-  expect(left.map(({ id }) => id)).toEqual(['c', 'd']);
 });

@@ -55,6 +55,7 @@ describe('the ledger', () => {
       atMs: 1_900_000_001_000,
     });
     await h.ledger.recordReceipt('s1', { whatsappId: 'not ours', status: 'read', atMs: 1 });
+    await h.ledger.recordReceipt('s1', { taskId: 'a', status: 'read', atMs: Number.NaN });
     expect((await rows()).a?.state).toBe('accepted');
     await h.follower.drain();
     const { a, b, c } = await rows();
