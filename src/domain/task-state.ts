@@ -18,9 +18,6 @@ export const TASK_STATES = [
 ] as const;
 export type TaskState = (typeof TASK_STATES)[number];
 
-/** Without an end yet. */
-export const OPEN_STATES = ['accepted', 'queued', 'claimed'] as const satisfies readonly TaskState[];
-
 const RANK: Record<TaskState, number> = {
   accepted: 0,
   queued: 1,
@@ -33,6 +30,8 @@ const RANK: Record<TaskState, number> = {
   read: 6,
 };
 
+/** Without an end yet. */
+export const OPEN_STATES = ['accepted', 'queued', 'claimed'] as const satisfies readonly TaskState[];
 export const isOpen = (state: TaskState): boolean => RANK[state] < RANK.failed;
 
 /** What became of a task, as the ledger stream says it. */

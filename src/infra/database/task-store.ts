@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import { isOpen, OPEN_STATES, type TaskState } from '../../domain/task-state.ts';
+import { isOpen, type TaskState } from '../../domain/task-state.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import type { NewTask, TaskStore } from '../../services/ledger/ports.ts';
 import type { Acceptance } from '../../services/outbox/ports.ts';
