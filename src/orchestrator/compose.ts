@@ -94,11 +94,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     alertWebhookUrl: config.alertWebhookUrl,
     onAlert: gauges.onAlert,
     statusSections: async () => ({ sessions: await fleetOf().sessions.counts() }),
-    onRebind: async (proxy) => {
-      for (const binding of await inventory.allocation.bindings()) {
-        if (binding.proxy === proxy) await fleetOf().sessions.rebind(binding.sessionId);
-      }
-    },
+    onRebind: (proxy) => fleetOf().rebindProxy(proxy),
   });
   const outbox = composeOutbox({
     ...base,
