@@ -47,8 +47,8 @@ async function recover(deps: RecoveryDependencies, job: JobRecord, canSend: CanS
   const now = deps.clock.nowMs();
   const untouchedMs = now - Date.parse(job.updatedAt);
   if (job.state === 'paused') {
-    // The ledger may say `queued` for what a dispatcher handed over at the moment of the pause.
-    if (await deps.tasks.has(job.id, ['queued'])) await deps.jobs.settle(job.id);
+    // Handed over at the very moment of the pause; or in flight then, and given back by its worker since.
+    if (await deps.tasks.has(job.id, ['queued', 'claimed'])) await deps.jobs.settle(job.id);
     return;
   }
   const isExpanded = job.expanded >= job.received;

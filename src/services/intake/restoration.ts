@@ -23,7 +23,8 @@ const PAGE = 200;
 /**
  * A Redis that was started anew may have lost what it took in last. SQL has promised those tasks: what it believes
  * to be in an outbox, and the outbox does not know, is handed over again.
- * @returns one pass; it does something once per incarnation of the server, also the first that this process sees
+ * @returns one pass; per incarnation of the server, also the first that this process sees, it does something until
+ *   nothing is missing
  */
 export function createRestoration(deps: RestorationDependencies): (signal: AbortSignal) => Promise<void> {
   const settleMs = deps.settleMs ?? SETTLE_MS;
@@ -39,12 +40,14 @@ export function createRestoration(deps: RestorationDependencies): (signal: Abort
       seenAtMs = deps.clock.monotonicMs();
     }
     if (deps.clock.monotonicMs() - seenAtMs < settleMs) return;
+    let missing = 0;
     for (let after = ''; ; ) {
       const page = await deps.store.inStates(DISPATCHABLE, after, PAGE);
       for (const job of page) {
         signal.throwIfAborted();
         const tasks = await restoreForgotten(deps, job.id);
         if (tasks === 0) continue;
+        missing += tasks;
         deps.log.warn(
           { jobId: job.id, tasks },
           'tasks were missing from their outboxes; they are queued again',
@@ -55,6 +58,7 @@ export function createRestoration(deps: RestorationDependencies): (signal: Abort
       if (!last || page.length < PAGE) break;
       after = last.id;
     }
-    restored = incarnation;
+    // A run that was under way may have passed over what was put back: only a pass that finds nothing is the last.
+    if (missing === 0) restored = incarnation;
   };
 }

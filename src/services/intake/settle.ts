@@ -60,8 +60,12 @@ export async function settleCancelled(
   job: JobRecord,
 ): Promise<void> {
   const settling = clock.nowMs() - Date.parse(job.updatedAt) < HAND_OVER_MS;
-  // A chunk that was handed over after its rows were ended is open in no row: every outbox of the job is asked.
-  await perSession(await tasks.sessionsOf(job.id), async (sessionId) => {
+  // A chunk that was handed over after its rows were ended is open in no row: at first every outbox of the job is
+  // asked. Later only those that hold something in flight, which may come back into the queue.
+  const sessionIds = settling
+    ? await tasks.sessionsOf(job.id)
+    : (await tasks.openBySession(job.id)).map(({ sessionId }) => sessionId);
+  await perSession(sessionIds, async (sessionId) => {
     if (sessionId === '') return;
     await tasks.cancel(sessionId, await outbox.withdraw(sessionId, job.id));
     await tasks.cancel(sessionId, await forgotten(tasks, outbox, job.id, sessionId, ['accepted', 'queued']));

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { asWorker } from '../../helpers/http.ts';
 import { apiOf, contactsOf } from './api.ts';
 import { type Harness, startHarness, until } from './harness.ts';
 import { images } from './images.ts';
@@ -325,3 +326,31 @@ it('keeps an image as long as a task needs it', async () => {
   expect(await h.messages.media.sweep()).toBe(1);
   expect(await h.messages.media.has(mediaRef)).toBe(false);
 });
+
+it.each(['pause', 'cancel'])(
+  '%s also catches what was in flight and came back into the queue',
+  async (action) => {
+    const session = `s_back_${action}`;
+    await h.addSession(session, { tenant: session });
+    const id = await api.submit({ contacts: contactsOf(3), message: 'x', tenant: session });
+    await queuedIn(session, 3);
+    const claim = await fetch(`${h.http.url}/api/worker/sessions/${session}/outbox/claim?timeout=0`, {
+      method: 'POST',
+      headers: asWorker,
+    });
+    const { raw } = (await claim.json()) as { raw: string };
+    await api.post(`/api/messages/${id}/${action}`);
+    await fetch(`${h.http.url}/api/worker/sessions/${session}/outbox/nack`, {
+      method: 'POST',
+      headers: asWorker,
+      body: JSON.stringify({ raw }),
+    });
+    await queuedIn(session, 0);
+    const expected = action === 'pause' ? { queued: 3, cancelled: 0 } : { queued: 0, cancelled: 3 };
+    await until(
+      () => api.job(id),
+      ({ totals }) => totals.queued === expected.queued && totals.cancelled === expected.cancelled,
+    );
+    expect(await h.work(session, 3)).toEqual([]);
+  },
+);
