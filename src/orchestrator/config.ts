@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { isAbsolute, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { type ConfigVariable, variables } from './config-variables.ts';
 
 /** Everything that can be set, parsed. Paths are absolute. Null where nothing was given and there is no default. */
@@ -107,7 +107,7 @@ export function loadConfig(env: Environment = process.env): Config {
     whatsappVersion: read(v.WHATSAPP_VERSION) ?? null,
     whatsappWsUrl: read(v.WHATSAPP_WS_URL) ?? null,
     whatsappRootKey: read(v.WHATSAPP_ROOT_KEY) ?? null,
-    whatsappCaFile: absoluteFile(read(v.WHATSAPP_CA_FILE)),
+    whatsappCaFile: certificateFile(read(v.WHATSAPP_CA_FILE)),
   };
   if (config.production) refuseInsecure(config);
   return config;
@@ -145,8 +145,21 @@ function refuseInsecure(config: Config): void {
   }
 }
 
-const absoluteFile = (path: string | undefined): string | null =>
-  path ? (isAbsolute(path) ? path : resolve(path)) : null;
+/** Looked into here, since every worker would otherwise fail on it, each by itself and without end. */
+function certificateFile(path: string | undefined): string | null {
+  if (!path) return null;
+  const file = resolve(path);
+  let pem: string;
+  try {
+    pem = readFileSync(file, 'utf8');
+  } catch {
+    throw new ConfigError(`WHATSAPP_CA_FILE names a file that cannot be read: ${file}.`);
+  }
+  if (!pem.includes('-----BEGIN CERTIFICATE-----')) {
+    throw new ConfigError(`WHATSAPP_CA_FILE must be a PEM file with a certificate, which ${file} is not.`);
+  }
+  return file;
+}
 
 /** Within a container its limit counts, not the machine. 0 or a huge number mean that there is none. */
 function memoryForUs(): number {

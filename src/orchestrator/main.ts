@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openDatabase } from '../infra/database/database.ts';
 import { createPinoLogger } from '../infra/logging/pino-logger.ts';
 import { startManagedRedis } from '../infra/redis/managed-server.ts';
 import { lockDataDirectory } from '../infra/single-instance.ts';
@@ -9,6 +8,7 @@ import { messageOf } from '../kernel/errors.ts';
 import { ReleaseStack } from '../kernel/lifecycle.ts';
 import { compose } from './compose.ts';
 import { loadConfig } from './config.ts';
+import { openStorage } from './open-storage.ts';
 import { loadSecrets } from './secrets-file.ts';
 
 /** Errors whose message is already the one line that a person needs. */
@@ -19,6 +19,8 @@ const EXPLAINED = new Set([
   'NoRedisServerError',
   'RedisPreflightError',
   'ServerStartError',
+  'RuntimeNotInBuildError',
+  'AuthKeyError',
 ]);
 
 const CACHE_DIR = join(import.meta.dirname, '..', '..', '.cache');
@@ -46,9 +48,7 @@ async function main(): Promise<void> {
     });
     releases.push('redis server', () => redis.stop());
     log.info({ source: redis.source }, redis.description);
-    const database = await openDatabase(
-      config.databaseUrl ? { postgresUrl: config.databaseUrl } : { sqlitePath: config.dbPath },
-    );
+    const database = await openStorage(config);
     releases.push('database', () => database.close());
     const orchestrator = await compose({
       config,

@@ -137,7 +137,9 @@ export async function request(
   const response = await fetch(url, {
     method,
     headers: { ...(plain && { 'content-type': 'application/json' }), ...headers },
-    ...(body !== undefined && { body: (plain ? JSON.stringify(body) : body) as RequestInit['body'] }),
+    ...(body !== undefined && {
+      body: (plain ? JSON.stringify(body) : body) as NonNullable<RequestInit['body']>,
+    }),
     signal: AbortSignal.timeout(60_000),
   });
   const text = await response.text();
