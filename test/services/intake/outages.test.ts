@@ -38,12 +38,12 @@ it('goes on after Redis was away in the middle of a job', async () => {
   const box = await until(
     () => h.outbox('s_1').catch(() => []),
     (tasks) => tasks.length >= 8000,
-    18_000,
+    25_000,
   );
   expect(new Set(box.map(({ taskId }) => taskId)).size).toBe(8000);
   expect(box).toHaveLength(8000);
   expect((await api.job(id)).totals.queued).toBe(8000);
-}, 30_000);
+}, 40_000);
 
 it('refuses a job that it cannot store, and keeps nothing of it', async () => {
   await h.database.close();

@@ -1,0 +1,73 @@
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { type Database, openDatabase } from '../../../src/infra/database/database.ts';
+import { createDispatchStore } from '../../../src/infra/database/dispatch-store.ts';
+import { createJobStore } from '../../../src/infra/database/job-store.ts';
+import { systemClock } from '../../../src/kernel/clock.ts';
+import { planChunk } from '../../../src/services/dispatch/plan.ts';
+import type { JobRecord } from '../../../src/services/intake/ports.ts';
+
+const COUNT = 2500;
+let database: Database;
+let job: JobRecord;
+beforeEach(async () => {
+  database = await openDatabase({ sqlitePath: ':memory:' });
+  const jobs = createJobStore(database, systemClock);
+  const contacts = Array.from({ length: COUNT }, (_, i) => [String(10_000_000 + i), `N${i}`] as const);
+  await jobs.insert({
+    id: 'j',
+    idempotencyKey: null,
+    digest: '',
+    tenant: null,
+    sessionId: null,
+    message: 'x',
+    mediaRef: null,
+    contacts,
+    notBefore: null,
+    expiresAt: null,
+  });
+  job = (await jobs.find('j')) as JobRecord;
+});
+afterEach(() => database.close());
+
+const rows = async (): Promise<number> => {
+  const row = await database.db
+    .selectFrom('tasks')
+    .select((e) => e.fn.countAll<number>().as('n'))
+    .executeTakeFirst();
+  return Number(row?.n);
+};
+
+async function plan(from: number) {
+  const contacts = await createDispatchStore(database, systemClock).contacts('j', from);
+  return planChunk(job, from, contacts, new Map(), [{ id: 's', load: 0 }]);
+}
+
+it('lets only one of two dispatchers commit a chunk', async () => {
+  const store = createDispatchStore(database, systemClock);
+  const planned = await plan(0);
+  const results = await Promise.all([store.commit(job, 0, planned), store.commit(job, 0, planned)]);
+  expect(results.toSorted()).toEqual([false, true]);
+  expect(await rows()).toBe(planned.length);
+});
+
+it.each(['paused', 'cancelled', 'done'])('commits nothing of a job that is %s', async (state) => {
+  await database.db.updateTable('jobs').set({ state }).execute();
+  const store = createDispatchStore(database, systemClock);
+  expect(await store.commit(job, 0, await plan(0))).toBe(false);
+  expect(await store.commitExpired(job, 0, await plan(0))).toBe(false);
+  expect(await rows()).toBe(0);
+});
+
+it('gives the contacts from any place on, and forgets them with the last', async () => {
+  const store = createDispatchStore(database, systemClock);
+  expect((await store.contacts('j', 1234))[0]).toEqual([String(10_000_000 + 1234), 'N1234']);
+  for (let from = 0; from < COUNT; ) {
+    const planned = await plan(from);
+    expect(await store.commit(job, from, planned)).toBe(true);
+    from += planned.length;
+  }
+  expect(await store.contacts('j', 0)).toEqual([]);
+  const accepted = await store.accepted('j', 999, 2000);
+  expect(accepted.map(({ position }) => position)).toEqual(Array.from({ length: 1500 }, (_, i) => i + 1000));
+  expect((await store.stickySenders(null, ['10000007', '99999999'])).get('10000007')).toBe('s');
+});
