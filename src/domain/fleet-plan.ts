@@ -222,7 +222,10 @@ function forRunning(
       ? [{ type: 'unlink', sessionId }]
       : [{ type: 'stop', sessionId, cause: 'unwanted' }];
   }
-  if (isOutdated(session, worker)) return [{ type: 'stop', sessionId, cause: 'outdated' }];
+  // Without a binding (Redis lost it) its place on the proxy may be given to another: it has to be bound anew.
+  if (isOutdated(session, worker) || !facts.bindings.has(sessionId)) {
+    return [{ type: 'stop', sessionId, cause: 'outdated' }];
+  }
   const beatAge = facts.beatAgeMs.get(sessionId);
   const allowed = beatAge === undefined ? policy.startGraceMs : policy.silenceMs;
   const silentMs = Math.min(beatAge ?? worker.ranMs, worker.ranMs, facts.observingForMs);
@@ -265,7 +268,7 @@ function forAbsent(
   return slotFree ? [{ type: 'start', sessionId }] : [];
 }
 
-/** A time further away than any back-off comes from another clock, and is not waited for. */
+/** A time further away than any back-off comes from another clock. */
 const isAhead = (timeMs: number, nowMs: number, policy: FleetPolicy): boolean =>
   timeMs > nowMs && timeMs - nowMs <= policy.crash.backoff.maxMs;
 

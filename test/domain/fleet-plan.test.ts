@@ -120,6 +120,7 @@ describe('a session that is wanted', () => {
       {},
       [{ type: 'stop', cause: 'outdated' }],
     ],
+    ['that lost its binding', session(), [worker()], { ...beat(1), ...unbound }, [{ type: 'stop' }]],
     [
       'that was restarted',
       session({ generation: 2 }),

@@ -97,3 +97,16 @@ test('marking a proxy bad with rebind moves its sessions', async () => {
   );
   await box.until(id, 'connected');
 });
+
+test('sessions whose bindings were lost with Redis are bound anew, within the cap', async () => {
+  const box = await start();
+  await box.upload('proxies', [PROXY]);
+  const id = await create(box, `fine-${PHONE}`);
+  await box.until(id, 'connected');
+  const [before] = await box.runtime.list();
+  await box.redis.flushall();
+  await box.upload('proxies', [PROXY]);
+  await eventually(async () => ((await box.runtime.list())[0]?.epoch ?? 0) > (before?.epoch ?? 0));
+  await box.until(id, 'connected');
+  expect((await box.inventory.allocation.binding(id))?.proxy).toBe(PROXY);
+});
