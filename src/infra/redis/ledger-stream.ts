@@ -28,10 +28,11 @@ export class RedisLedgerStream implements LedgerStream {
     await this.#scripts.run('ledger-lead', [keys.ledgerFollower], [this.#name, 0]);
   }
 
-  async read(limit: number): Promise<{ entries: StreamEntry[]; lastId: string | null }> {
+  async read(limit: number): Promise<{ entries: StreamEntry[]; count: number; lastId: string | null }> {
     const rows = await this.#redis.xrange(keys.ledger, '-', '+', 'COUNT', limit);
     return {
       entries: rows.flatMap(([id, fields]) => parse(id, fields) ?? []),
+      count: rows.length,
       lastId: rows.at(-1)?.[0] ?? null,
     };
   }

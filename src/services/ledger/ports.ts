@@ -56,8 +56,8 @@ export interface LedgerStream {
    */
   lead(forMs: number): Promise<boolean>;
   resign(): Promise<void>;
-  /** The oldest entries; they stay until `trim`. Entries that make no sense come as their id alone. */
-  read(limit: number): Promise<{ entries: StreamEntry[]; lastId: string | null }>;
+  /** The oldest entries; they stay until `trim`. Those that make no sense are counted, and left out. */
+  read(limit: number): Promise<{ entries: StreamEntry[]; count: number; lastId: string | null }>;
   /** Removes everything up to and including this entry. */
   trim(lastId: string): Promise<void>;
   append(entry: Omit<StreamEntry, 'id'>): Promise<void>;
