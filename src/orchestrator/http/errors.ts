@@ -1,4 +1,4 @@
-import type { ErrorRequestHandler, RequestHandler } from 'express';
+import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
 import { type ErrorKind, FlotillaError, messageOf, notFound } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type { ErrorBody } from '../../protocol/common.ts';
@@ -51,10 +51,34 @@ export function errorHandler(
       requestId,
     };
     if (known?.retryAfterSeconds !== undefined) res.setHeader('Retry-After', String(known.retryAfterSeconds));
-    // The rest of a refused body would otherwise be read to its end before the connection is free again.
-    if (!req.complete) res.setHeader('Connection', 'close');
-    res.status(known ? STATUS[known.kind] : 500).json(body);
+    res.status(known ? STATUS[known.kind] : 500);
+    if (req.complete) res.json(body);
+    else answerEarly(req, res, body);
   };
+}
+
+/** How long the rest of a refused body is still read and thrown away. */
+const LINGER_MS = 2_000;
+
+/**
+ * Answers a request whose body is still coming. Closing at once would reset the connection under a client that is
+ * writing, and it would never see the answer; reading to the end could take a gigabyte. So: answer, read on for a
+ * moment, close.
+ */
+function answerEarly(req: Request, res: Response, body: object): void {
+  const bytes = Buffer.from(JSON.stringify(body));
+  res.setHeader('Connection', 'close');
+  res.setHeader('Content-Type', 'application/json; charset=utf-8');
+  res.setHeader('Content-Length', bytes.length);
+  res.write(bytes);
+  const end = (): void => {
+    clearTimeout(timer);
+    if (!res.writableEnded) res.end();
+  };
+  const timer = setTimeout(end, LINGER_MS);
+  req.once('end', end);
+  res.once('close', end);
+  req.resume();
 }
 
 const stackOf = (error: unknown): string =>

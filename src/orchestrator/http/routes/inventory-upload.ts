@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import type { Request, Response } from 'express';
 import multer, { MulterError, type StorageEngine } from 'multer';
 import { FlotillaError, invalid } from '../../../kernel/errors.ts';
@@ -55,6 +56,12 @@ function parse({ req, res, limitBytes }: UploadRequest, storage: StorageEngine):
       if (error === undefined || error === null) resolve();
       else reject(error instanceof Error ? error : new Error(String(error)));
     });
+    // Multer tells of its error only when the whole body has been read, and without a length that may be never.
+    let received = 0;
+    req.on('data', (chunk: Buffer) => {
+      received += chunk.length;
+      if (received > limitBytes + FRAME_BYTES) reject(tooLarge(limitBytes));
+    });
   });
 }
 
@@ -62,7 +69,8 @@ function parse({ req, res, limitBytes }: UploadRequest, storage: StorageEngine):
 class StagingEngine implements StorageEngine {
   readonly #upload: UploadRequest;
   staged: StagedUpload | undefined;
-  #refused = false;
+  #source: Readable | undefined;
+  #staging: Promise<void> | undefined;
 
   constructor(upload: UploadRequest) {
     this.#upload = upload;
@@ -76,10 +84,10 @@ class StagingEngine implements StorageEngine {
     const { inventory, kind } = this.#upload;
     // Left alone when staging refuses the file: a destroyed stream would be an error of its own to the parser.
     const source = file.stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
-    inventory.stage(kind, source).then(
-      async (staged) => {
+    this.#source = file.stream;
+    this.#staging = inventory.stage(kind, source).then(
+      (staged) => {
         this.staged = staged;
-        if (this.#refused) await this.discard();
         done(undefined, {});
       },
       (error: unknown) => {
@@ -99,7 +107,9 @@ class StagingEngine implements StorageEngine {
 
   /** Also for a file whose staging ends only after the body was refused. */
   async discard(): Promise<void> {
-    this.#refused = true;
+    // The parser has let go of the body: no further piece of the file would ever come, nor its end.
+    this.#source?.destroy(new Error('the body was refused'));
+    await this.#staging;
     const staged = this.staged;
     this.staged = undefined;
     if (staged) await this.#upload.inventory.discard(staged);
