@@ -152,12 +152,14 @@ export function applyTaskEvent(task: TaskProgress, event: TaskEvent): TaskProgre
 
 /** A receipt proves that the message was sent, whatever we believed until now. */
 function received(task: TaskProgress, state: 'delivered' | 'read', event: TaskEvent): TaskProgress {
+  // WhatsApp tells whole seconds by its own clock: nothing was delivered before it was sent.
+  const at = task.sentAt !== null && task.sentAt > event.at ? task.sentAt : event.at;
   return {
     ...task,
     state: higher(task.state, state),
-    sentAt: task.sentAt ?? event.at,
-    deliveredAt: task.deliveredAt ?? event.at,
-    readAt: state === 'read' ? (task.readAt ?? event.at) : task.readAt,
+    sentAt: task.sentAt ?? at,
+    deliveredAt: task.deliveredAt ?? at,
+    readAt: state === 'read' ? (task.readAt ?? at) : task.readAt,
     whatsappId: task.whatsappId ?? event.whatsappId ?? null,
     reason: null,
     endedAt: null,

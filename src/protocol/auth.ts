@@ -11,7 +11,6 @@ export const putAuthBody = z.object({
     })
     .describe('Values are opaque JSON; null deletes.'),
 });
-export type PutAuthBody = z.infer<typeof putAuthBody>;
 
 export const putAuthAnswer = z.object({
   status: z.literal('ok'),

@@ -63,10 +63,5 @@ export function createEventStore({ db, dialect }: Database): EventStore {
         .executeTakeFirst();
       return row?.id ?? 0;
     },
-
-    async removeBefore(at) {
-      const result = await db.deleteFrom('events').where('created_at', '<', at).executeTakeFirst();
-      return Number(result.numDeletedRows);
-    },
   };
 }

@@ -32,8 +32,6 @@ export interface EventStore {
   after(id: number, filter: EventFilter, limit: number): Promise<StoredEvent[]>;
   /** The highest id so far; 0 without any event. */
   latestId(): Promise<number>;
-  /** @returns how many went */
-  removeBefore(at: string): Promise<number>;
 }
 
 /** Tells every orchestrator that there are new events. A call may be lost: readers look on their own, too. */
