@@ -33,6 +33,11 @@ export interface Flotilla {
   readonly redis: Redis;
   /** Everything that it wrote on standard output and standard error. */
   log(): string;
+  /**
+   * Stops the workers that it started where they stand (SIGSTOP), as soon as the session is `starting`: they own
+   * their sessions, and say and claim nothing. The test plays the worker from then on.
+   */
+  freezeWorker(sessionId: string): Promise<void>;
   /** SIGTERM, waits for the end, keeps the data directory. @returns the exit code */
   halt(signal?: NodeJS.Signals): Promise<number | null>;
   /** Ends it, and removes its data directory. */
@@ -83,8 +88,10 @@ export async function startFlotilla(
     (key: Record<string, string>) =>
     (method: string, path: string, body?: unknown, headers = {}) =>
       request(url + path, method, body, { ...key, ...headers });
+  const frozen = new Set<number>();
   const halt = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> => {
     redis.disconnect();
+    for (const pid of frozen) signalIfThere(pid, 'SIGKILL');
     child.kill(signal);
     const killer = setTimeout(() => child.kill('SIGKILL'), 15_000);
     const code = await exited;
@@ -100,12 +107,48 @@ export async function startFlotilla(
     worker: call({ 'x-webhook-secret': WEBHOOK_SECRET }),
     redis,
     log: output,
+    freezeWorker: async (sessionId) => {
+      const started = async (): Promise<number[]> => {
+        const { body } = await request(`${url}/api/sessions/${sessionId}`, 'GET', undefined, {
+          'x-api-key': API_KEY,
+        });
+        return body.session.state === 'starting'
+          ? (await workersOf(child.pid ?? 0)).filter((pid) => !frozen.has(pid))
+          : [];
+      };
+      const pids = await eventually('the worker', async () => {
+        const found = await started();
+        return found.length > 0 && found;
+      });
+      for (const pid of pids) {
+        frozen.add(pid);
+        process.kill(pid, 'SIGSTOP');
+      }
+    },
     halt,
     stop: async () => {
       await halt();
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** Process ids of the worker processes below an orchestrator. */
+async function workersOf(pid: number): Promise<number[]> {
+  const children = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8'))
+    .trim()
+    .split(' ')
+    .filter(Boolean);
+  const lines = await Promise.all(children.map((child) => readFile(`/proc/${child}/cmdline`, 'utf8')));
+  return children.flatMap((child, i) => (lines[i]?.includes('worker/main') ? Number(child) : []));
+}
+
+function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // Gone already.
+  }
 }
 
 async function addressOf(child: ChildProcess, dataDir: string, output: () => string): Promise<string> {

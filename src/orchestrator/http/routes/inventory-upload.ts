@@ -5,6 +5,7 @@ import { FlotillaError, invalid } from '../../../kernel/errors.ts';
 import type { Inventory } from '../../../services/inventory/inventory.ts';
 import type { UploadKind, UploadReport } from '../../../services/inventory/ports.ts';
 import type { StagedUpload } from '../../../services/inventory/upload.ts';
+import { runMultipart } from '../multipart.ts';
 
 const FIELD = 'file';
 /** What a multipart body may weigh besides its file. */
@@ -32,8 +33,6 @@ export async function receiveUpload(upload: UploadRequest): Promise<UploadReport
       `The body must be multipart/form-data with a field "${FIELD}".`,
     );
   }
-  // Said before a gigabyte has travelled; without the header the parser counts.
-  if (Number(req.headers['content-length'] ?? 0) > limitBytes + FRAME_BYTES) throw tooLarge(limitBytes);
   const staging = new StagingEngine(upload);
   try {
     await parse(upload, staging);
@@ -47,22 +46,11 @@ export async function receiveUpload(upload: UploadRequest): Promise<UploadReport
 }
 
 function parse({ req, res, limitBytes }: UploadRequest, storage: StorageEngine): Promise<void> {
-  const middleware = multer({
+  const parser = multer({
     storage,
     limits: { files: 1, fileSize: limitBytes, fields: 20, fieldSize: FRAME_BYTES, parts: 25 },
   }).single(FIELD);
-  return new Promise((resolve, reject) => {
-    middleware(req, res, (error: unknown) => {
-      if (error === undefined || error === null) resolve();
-      else reject(error instanceof Error ? error : new Error(String(error)));
-    });
-    // Multer tells of its error only when the whole body has been read, and without a length that may be never.
-    let received = 0;
-    req.on('data', (chunk: Buffer) => {
-      received += chunk.length;
-      if (received > limitBytes + FRAME_BYTES) reject(tooLarge(limitBytes));
-    });
-  });
+  return runMultipart(parser, { req, res }, limitBytes + FRAME_BYTES, () => tooLarge(limitBytes));
 }
 
 /** Multer's place for a file, here the inventory's staging list. */

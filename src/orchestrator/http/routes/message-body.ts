@@ -2,6 +2,7 @@ import express, { type Request, type Response } from 'express';
 import multer, { MulterError } from 'multer';
 import { FlotillaError, invalid } from '../../../kernel/errors.ts';
 import { MAX_IMAGE_BYTES, MAX_MESSAGE_BODY_BYTES } from '../../../protocol/messages.ts';
+import { runMultipart } from '../multipart.ts';
 
 export interface MessageBody {
   /** The JSON object of the request, not checked yet. */
@@ -28,6 +29,11 @@ const multipart = multer({
   { name: 'data', maxCount: 1 },
 ]);
 
+const MAX_MULTIPART_BYTES = MAX_IMAGE_BYTES + MAX_MESSAGE_BODY_BYTES + 64 * 1024;
+
+const imageOrDataTooLarge = (): FlotillaError =>
+  new FlotillaError('too_large', 'body_too_large', 'The body is larger than image and data together may be.');
+
 /**
  * Reads a message request: JSON, or multipart with `data` and `image`.
  * @throws FlotillaError `malformed_json`, `malformed_multipart`, `image_too_large`, `body_too_large`,
@@ -46,7 +52,7 @@ export async function readMessageBody(req: Request, res: Response): Promise<Mess
     );
   }
   try {
-    await run(multipart, req, res);
+    await runMultipart(multipart, { req, res }, MAX_MULTIPART_BYTES, () => imageOrDataTooLarge());
   } catch (error) {
     throw multipartError(error);
   }
@@ -64,12 +70,17 @@ function parseData(data: unknown): unknown {
   if (typeof data !== 'string') {
     throw invalid('invalid_request', 'data must be there exactly once', { details: { field: 'data' } });
   }
+  let value: unknown;
   try {
-    return JSON.parse(data);
+    value = JSON.parse(data);
   } catch (error) {
     const why = error instanceof Error ? error.message.slice(0, 120) : '';
     throw invalid('malformed_json', `data is not valid JSON: ${why}`, { details: { field: 'data' } });
   }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalid('invalid_request', 'data must be a JSON object', { details: { field: 'data' } });
+  }
+  return value;
 }
 
 type Middleware = (req: Request, res: Response, next: (error?: unknown) => void) => void;
@@ -83,6 +94,7 @@ const run = (middleware: Middleware, req: Request, res: Response): Promise<void>
   });
 
 function multipartError(error: unknown): FlotillaError {
+  if (error instanceof FlotillaError) return error;
   if (error instanceof MulterError) {
     switch (error.code) {
       case 'LIMIT_FILE_SIZE':
