@@ -26,6 +26,11 @@ const COMMANDS = {
   demo: { args: ['demo/main.ts'] },
   dev: { args: ['scripts/dev.mjs'] },
   test: { args: [bin('vitest/vitest.mjs'), 'run'], dev: true, redis: true },
+  'test:docker': {
+    args: [bin('vitest/vitest.mjs'), 'run', '--config', 'test/docker/vitest.config.ts'],
+    dev: true,
+    redis: true,
+  },
   check: { args: ['scripts/check.mjs', 'all'], dev: true, redis: true },
   'check:fast': { args: ['scripts/check.mjs', 'fast'], dev: true },
   build: { args: ['scripts/build.mjs'], dev: true },

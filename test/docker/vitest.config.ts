@@ -1,0 +1,18 @@
+import { defineConfig } from 'vitest/config';
+
+/** With a real engine, one at a time: `npm run test:docker`. */
+export default defineConfig({
+  test: {
+    environment: 'node',
+    include: ['test/docker/**/*.test.ts'],
+    pool: 'forks',
+    fileParallelism: false,
+    testTimeout: 60_000,
+    // The first run makes the base image and the images of ours.
+    hookTimeout: 600_000,
+    teardownTimeout: 30_000,
+    reporters: process.env.CI
+      ? ['default', ['json', { outputFile: '.cache/vitest-docker.json' }]]
+      : ['default'],
+  },
+});
