@@ -18,7 +18,13 @@ export const isoTimeSchema = z.iso.datetime({
   error: 'must be an ISO 8601 time such as 2030-01-31T12:00:00Z',
 });
 
-export const sessionPath = z.object({ id: idSchema });
+/** The queue of a session named `processing:x` would be the processing list of the session `x`. */
+const sessionIdSchema = idSchema.refine(
+  (id) => !id.startsWith('processing:'),
+  'must not start with "processing:"',
+);
+
+export const sessionPath = z.object({ id: sessionIdSchema });
 
 export const errorBody = z.object({
   status: z.literal('error'),

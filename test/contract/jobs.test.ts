@@ -158,7 +158,7 @@ describe('a job with a connected session', () => {
     await act(id, 'cancel');
     const end = await eventually('the cancelling', async () => {
       const view = await job(id);
-      return view.totals.cancelled === 3 ? view : undefined;
+      return view.totals.cancelled === 3 && view.totals.sent === 1 ? view : undefined;
     });
     expect([end.totals.sent, sum(end.totals)]).toEqual([1, 4]);
     expect(errorFaults(await act(id, 'resume'), 409)).toEqual([]);
@@ -188,9 +188,7 @@ describe('a job with a connected session', () => {
 
   it('waits until notBefore, and cancels after expiresAt', async () => {
     const later = await send(1, { notBefore: new Date(Date.now() + 3_600_000).toISOString() });
-    await eventually('the reason', async () =>
-      /before|until|notBefore/i.test((await job(later)).waitingFor ?? ''),
-    );
+    await eventually('the reason', async () => /time/i.test((await job(later)).waitingFor ?? ''));
     expect((await claim(0)).task).toBeNull();
     await act(later, 'cancel');
     const over = await flotilla.api('POST', '/api/messages', {

@@ -97,7 +97,8 @@ export class Routes {
       const answer = await handler({
         params: parse(spec.params, req.params, 'path') as z.infer<P>,
         query: parse(spec.query, req.query, 'query') as z.infer<Q>,
-        body: parse(spec.body, req.body, 'body') as z.infer<B>,
+        // No body at all is an empty object: every field may be left out of a request that needs none.
+        body: parse(spec.body, req.body ?? {}, 'body') as z.infer<B>,
         req,
         res,
         requestId: res.locals.requestId as string,
@@ -133,7 +134,8 @@ export class Routes {
 function jsonParser(limit: number) {
   const parser = express.json({ limit, strict: false });
   return (req: Request, res: Response, next: NextFunction): void => {
-    if (req.is('application/json') === false) {
+    const isEmpty = req.headers['content-length'] === '0';
+    if (!isEmpty && req.is('application/json') === false) {
       next(
         new FlotillaError(
           'unsupported_type',
