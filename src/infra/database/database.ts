@@ -1,11 +1,12 @@
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import SqliteDatabase from 'better-sqlite3';
-import { Kysely, PostgresDialect, SqliteDialect, sql } from 'kysely';
+import { type Dialect, Kysely, PostgresDialect, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import pg from 'pg';
 import { up as initial } from './migrations/0001-initial.ts';
+import { up as leanTaskIndexes } from './migrations/0002-lean-task-indexes.ts';
 import type { Schema } from './schema.ts';
+import { threadedSqlite } from './sqlite-dialect.ts';
 
 export type DatabaseDialect = 'sqlite' | 'postgres';
 
@@ -21,6 +22,7 @@ export type DatabaseLocation = { sqlitePath: string } | { postgresUrl: string };
 
 const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect) => Promise<void>> = {
   '0001-initial': initial,
+  '0002-lean-task-indexes': leanTaskIndexes,
 };
 
 /**
@@ -59,15 +61,14 @@ export async function openDatabase(location: DatabaseLocation): Promise<Database
   };
 }
 
-function sqliteDialect(path: string): SqliteDialect {
-  if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true });
-  const database = new SqliteDatabase(path, { timeout: 10_000 });
-  // It holds messages and encrypted credentials: nobody else on the machine may read it.
-  if (path !== ':memory:') chmodSync(path, 0o600);
-  database.pragma('journal_mode = WAL');
-  database.pragma('synchronous = FULL');
-  database.pragma('foreign_keys = ON');
-  return new SqliteDialect({ database });
+function sqliteDialect(path: string): Dialect {
+  if (path !== ':memory:') {
+    mkdirSync(dirname(path), { recursive: true });
+    // It holds messages and encrypted credentials: nobody else on the machine may read it.
+    closeSync(openSync(path, 'a', 0o600));
+    chmodSync(path, 0o600);
+  }
+  return threadedSqlite(path);
 }
 
 function postgresDialect(connectionString: string): PostgresDialect {

@@ -57,7 +57,7 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
       return slice ? (JSON.parse(slice.contacts) as Contact[]).slice(from - slice.first) : [];
     },
 
-    stickySenders: (tenant, recipients) => stickySenders(db, tenant, recipients),
+    stickySenders: (tenant, recipients) => stickySenders(db, database.dialect, tenant, recipients),
     commit: (job, from, planned) => commit(job, from, planned, false),
     commitExpired: (job, from, planned) => commit(job, from, planned, true),
 

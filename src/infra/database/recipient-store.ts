@@ -10,16 +10,16 @@ const tenantKey = (tenant: string | null): string => tenant ?? '';
 /** Recipient → the session that wrote to them last. */
 export async function stickySenders(
   db: Kysely<Schema>,
+  dialect: DatabaseDialect,
   tenant: string | null,
   recipients: readonly string[],
 ): Promise<Map<string, string>> {
   if (recipients.length === 0) return new Map();
-  const rows = await db
-    .selectFrom('recipient_senders')
-    .select(['recipient', 'session_id'])
-    .where('tenant', '=', tenantKey(tenant))
-    .where('recipient', 'in', recipients)
-    .execute();
+  const asked = [...new Set(recipients)].map((recipient) => ({ recipient }));
+  const { rows } = await sql<{ recipient: string; session_id: string }>`
+    select s.recipient, s.session_id from ${rowSource(dialect, asked, { recipient: 'text' })}
+    cross join recipient_senders s
+    where s.tenant = ${tenantKey(tenant)} and s.recipient = v.recipient`.execute(db);
   return new Map(rows.map((row) => [row.recipient, row.session_id]));
 }
 

@@ -7,12 +7,13 @@ export function rowSource(
   rows: readonly object[],
   columns: Record<string, 'text' | 'integer'>,
 ): RawBuilder<unknown> {
-  const json = JSON.stringify(rows);
-  const names = Object.entries(columns);
+  const names = Object.keys(columns);
   if (dialect === 'postgres') {
-    const types = sql.raw(names.map(([name, type]) => `${name} ${type}`).join(', '));
-    return sql`jsonb_to_recordset(${json}::jsonb) as v(${types})`;
+    const types = sql.raw(names.map((name) => `${name} ${columns[name]}`).join(', '));
+    return sql`jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as v(${types})`;
   }
-  const fields = sql.raw(names.map(([name]) => `value ->> '${name}' as ${name}`).join(', '));
-  return sql`(select ${fields} from json_each(${json})) as v`;
+  // Lists instead of objects: half as much to write and to read.
+  const lists = (rows as readonly Record<string, unknown>[]).map((row) => names.map((name) => row[name]));
+  const fields = sql.raw(names.map((name, at) => `value ->> ${at} as ${name}`).join(', '));
+  return sql`(select ${fields} from json_each(${JSON.stringify(lists)})) as v`;
 }

@@ -1,10 +1,17 @@
 import { sql, type Transaction } from 'kysely';
-import { applyTaskEvent } from '../../domain/task-state.ts';
-import type { LedgerEvent, TaskRecord } from '../../services/ledger/ports.ts';
+import { applyTaskEvent, type TaskProgress } from '../../domain/task-state.ts';
+import type { LedgerEvent } from '../../services/ledger/ports.ts';
 import type { DatabaseDialect } from './database.ts';
 import { rowSource } from './row-source.ts';
 import type { Schema } from './schema.ts';
-import { insertTasks, keyOf, type NewTaskRow, selectTasks, toRecord } from './task-rows.ts';
+import {
+  insertTasks,
+  keyOf,
+  type NewTaskRow,
+  PROGRESS_COLUMNS,
+  selectTasks,
+  toProgress,
+} from './task-rows.ts';
 
 /** Applies events in order; the caller's transaction makes it all or none. */
 export async function applyEvents(
@@ -16,15 +23,55 @@ export async function applyEvents(
   if (dialect === 'sqlite') await sql`update tasks set state = state where id = ''`.execute(tx);
   await insertForeign(tx, dialect, events);
   const named = await withTaskIds(tx, dialect, events);
-  const rows = await selectTasks(tx, dialect, uniqueKeys(named), sql`t.*`, true);
-  const before = new Map(rows.map((row) => [keyOf(row.session_id, row.id), toRecord(row)]));
-  const after = new Map<string, TaskRecord>();
-  for (const event of named) {
-    const key = keyOf(event.sessionId, event.taskId);
+  const others = await applyFirst(tx, dialect, named);
+  const rows = await selectTasks(
+    tx,
+    dialect,
+    uniqueKeys(others),
+    sql`t.id, t.session_id, ${PROGRESS_COLUMNS}`,
+    true,
+  );
+  const before = new Map(rows.map((row) => [keyOf(row.session_id, row.id), toProgress(row)]));
+  const after = new Map<string, MovedTask>();
+  for (const event of others) {
+    const { sessionId, taskId } = event;
+    const key = keyOf(sessionId, taskId);
     const task = after.get(key) ?? before.get(key);
-    if (task) after.set(key, { ...task, ...applyTaskEvent(task, event) });
+    if (task) after.set(key, { ...applyTaskEvent(task, event), sessionId, taskId });
   }
   await updateTasks(tx, dialect, [...after.values()]);
+}
+
+type MovedTask = TaskProgress & { sessionId: string; taskId: string };
+
+/**
+ * The shortest way for what is nearly all of a large job's events: `queued`, alone in its batch, for a task that
+ * was accepted and no more.
+ * @returns the events that are left to be applied one by one
+ */
+async function applyFirst(
+  tx: Transaction<Schema>,
+  dialect: DatabaseDialect,
+  events: readonly NamedEvent[],
+): Promise<readonly NamedEvent[]> {
+  const times = new Map<string, number>();
+  for (const { sessionId, taskId } of events) {
+    const key = keyOf(sessionId, taskId);
+    times.set(key, (times.get(key) ?? 0) + 1);
+  }
+  const isFirst = (event: NamedEvent): boolean =>
+    event.type === 'queued' && times.get(keyOf(event.sessionId, event.taskId)) === 1;
+  const first = events.filter(isFirst);
+  if (first.length === 0) return events;
+  const rows = first.map(({ taskId, sessionId, at }) => ({ id: taskId, session_id: sessionId, at }));
+  const { numAffectedRows } = await sql`
+    update tasks set state = 'queued', queued_at = v.at
+    from ${rowSource(dialect, rows, { id: 'text', session_id: 'text', at: 'text' })}
+    where tasks.id = v.id and tasks.session_id = v.session_id and tasks.state = 'accepted'
+      and tasks.queued_at is null`.execute(tx);
+  // Some were further on already: to be looked at one by one. For the others that changes nothing any more.
+  if (Number(numAffectedRows ?? 0) !== first.length) return events;
+  return events.filter((event) => !isFirst(event));
 }
 
 type NamedEvent = LedgerEvent & { taskId: string };
@@ -91,7 +138,7 @@ function foreignRow(taskId: string, sessionId: string, payload: string, at: stri
 async function updateTasks(
   tx: Transaction<Schema>,
   dialect: DatabaseDialect,
-  tasks: readonly TaskRecord[],
+  tasks: readonly MovedTask[],
 ): Promise<void> {
   if (tasks.length === 0) return;
   const rows = tasks.map((task) => ({

@@ -1,5 +1,5 @@
 import { type Kysely, type RawBuilder, type Selectable, sql, type Transaction } from 'kysely';
-import { ACCEPTED, TASK_STATES, type TaskState } from '../../domain/task-state.ts';
+import { ACCEPTED, TASK_STATES, type TaskProgress, type TaskState } from '../../domain/task-state.ts';
 import type { TaskRecord } from '../../services/ledger/ports.ts';
 import type { DatabaseDialect } from './database.ts';
 import { rowSource } from './row-source.ts';
@@ -15,15 +15,15 @@ export type NewTaskRow = Pick<
 /**
  * Inserts task rows; those that are there already stay as they are. Takes a transaction too, for those who write
  * other tables with them. One parameter holds all rows: the statement is the same for one and for a thousand.
- * @returns keys (`keyOf`) of the rows that were inserted
+ * @returns how many rows were inserted
  */
 export async function insertTasks(
   executor: Executor,
   dialect: DatabaseDialect,
   rows: readonly NewTaskRow[],
-): Promise<Set<string>> {
-  if (rows.length === 0) return new Set();
-  const result = await sql<{ id: string; session_id: string }>`
+): Promise<number> {
+  if (rows.length === 0) return 0;
+  const { numAffectedRows } = await sql`
     insert into tasks (id, session_id, job_id, position, recipient, state, payload, media_ref, created_at)
     select v.id, v.session_id, v.job_id, v.position, v.recipient, v.state, v.payload, v.media_ref, v.created_at
     from ${rowSource(dialect, rows, {
@@ -38,9 +38,8 @@ export async function insertTasks(
       created_at: 'text',
     })}
     where true
-    on conflict do nothing
-    returning id, session_id`.execute(executor);
-  return new Set(result.rows.map((row) => keyOf(row.session_id, row.id)));
+    on conflict do nothing`.execute(executor);
+  return Number(numAffectedRows ?? 0);
 }
 
 export const keyOf = (sessionId: string, taskId: string): string => `${sessionId}\n${taskId}`;
@@ -72,6 +71,14 @@ export const toRecord = (row: Selectable<TasksTable>): TaskRecord => ({
   payload: row.payload,
   mediaRef: row.media_ref,
   createdAt: row.created_at,
+  ...toProgress(row),
+});
+
+/** The columns that `toProgress` reads, of a table that is called `t`. */
+export const PROGRESS_COLUMNS = sql`t.state, t.attempts, t.reason, t.whatsapp_id, t.queued_at, t.claimed_at,
+  t.sent_at, t.delivered_at, t.read_at, t.ended_at`;
+
+export const toProgress = (row: Selectable<TasksTable>): TaskProgress => ({
   state: stateOf(row.state),
   attempts: row.attempts,
   reason: row.reason,

@@ -27,7 +27,7 @@ export function createTaskStore({ db, dialect }: Database, clock: Clock): TaskSt
         return newRow(task, at, sequence);
       });
       const inserted = await insertTasks(db, dialect, rows);
-      if (inserted.size === rows.length) return tasks.map(() => 'open' as const);
+      if (inserted === rows.length) return tasks.map(() => 'open' as const);
       const states = await statesOf(db, dialect, tasks);
       return tasks.map((task): Acceptance => {
         const state = states.get(keyOf(task.sessionId, task.taskId));

@@ -1,0 +1,140 @@
+import { Worker } from 'node:worker_threads';
+import {
+  CompiledQuery as Compiled,
+  type CompiledQuery,
+  type DatabaseConnection,
+  type Dialect,
+  type Driver,
+  type QueryResult,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+} from 'kysely';
+import { messageOf } from '../../kernel/errors.ts';
+import type { ThreadAnswer, ThreadRequest } from './sqlite-thread.ts';
+
+/**
+ * SQLite in a thread of its own: neither a large statement nor the sync of a commit keeps the event loop from
+ * answering. One connection: transactions take turns, as SQLite would have it anyway.
+ */
+export const threadedSqlite = (path: string): Dialect => ({
+  createDriver: () => new ThreadedDriver(path),
+  createQueryCompiler: () => new SqliteQueryCompiler(),
+  createAdapter: () => new SqliteAdapter(),
+  createIntrospector: (db) => new SqliteIntrospector(db),
+});
+
+class ThreadedDriver implements Driver {
+  readonly #path: string;
+  #connection: ThreadConnection | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async init(): Promise<void> {
+    this.#connection = new ThreadConnection(this.#path);
+  }
+
+  async acquireConnection(): Promise<DatabaseConnection> {
+    if (!this.#connection) throw new Error('the database is not open');
+    return this.#connection;
+  }
+
+  async beginTransaction(connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(Compiled.raw('begin'));
+  }
+
+  async commitTransaction(connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(Compiled.raw('commit'));
+  }
+
+  async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(Compiled.raw('rollback'));
+  }
+
+  async releaseConnection(): Promise<void> {}
+
+  async destroy(): Promise<void> {
+    await this.#connection?.close();
+  }
+}
+
+class ThreadConnection implements DatabaseConnection {
+  readonly #thread: Worker;
+  readonly #waiting = new Map<number, { resolve(answer: ThreadAnswer): void; reject(error: Error): void }>();
+  readonly #ended: Promise<void>;
+  #failure: Error | undefined;
+  #requests = 0;
+
+  constructor(path: string) {
+    // Beside us, in the same form as we: sources or built.
+    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+    this.#thread = new Worker(new URL(`./sqlite-thread.${extension}`, import.meta.url), {
+      workerData: { path },
+    });
+    this.#thread.on('message', (answer: ThreadAnswer) => {
+      const caller = this.#waiting.get(answer.id);
+      this.#waiting.delete(answer.id);
+      // Only what somebody waits for keeps the process alive.
+      if (this.#waiting.size === 0) this.#thread.unref();
+      caller?.resolve(answer);
+    });
+    this.#thread.on('error', (error: unknown) => this.#fail(error));
+    this.#ended = new Promise((resolve) => {
+      this.#thread.once('exit', () => {
+        this.#fail(new Error('it has been closed'));
+        resolve();
+      });
+    });
+    this.#thread.unref();
+  }
+
+  async executeQuery<R>({ sql, parameters }: CompiledQuery): Promise<QueryResult<R>> {
+    const answer = await this.#ask(sql, parameters);
+    if ('error' in answer) {
+      const { name, message, code } = answer.error;
+      throw Object.assign(new Error(message), { name, ...(code === '' ? {} : { code }) });
+    }
+    if ('rows' in answer) return { rows: answer.rows as R[] };
+    return {
+      insertId: BigInt(answer.lastInsertRowid),
+      numAffectedRows: BigInt(answer.changes),
+      rows: [],
+    };
+  }
+
+  // biome-ignore lint/correctness/useYield: nobody streams; Kysely wants the method.
+  async *streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
+    throw new Error('SQLite is not streamed from here');
+  }
+
+  async close(): Promise<void> {
+    if (this.#failure) return;
+    this.#thread.ref();
+    this.#thread.postMessage('close');
+    await this.#ended;
+  }
+
+  #ask(sql: string, parameters: readonly unknown[]): Promise<ThreadAnswer> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      const request: ThreadRequest = { id: ++this.#requests, sql, parameters };
+      this.#thread.postMessage(request);
+      if (this.#waiting.size === 0) this.#thread.ref();
+      this.#waiting.set(request.id, { resolve, reject });
+    });
+  }
+
+  #fail(error: unknown): void {
+    // Named like a failure of the disk, so that callers are told to try again later.
+    this.#failure ??= Object.assign(
+      new Error(`the database has gone: ${messageOf(error)}`, { cause: error }),
+      {
+        code: 'SQLITE_IOERR',
+      },
+    );
+    for (const { reject } of this.#waiting.values()) reject(this.#failure);
+    this.#waiting.clear();
+  }
+}
