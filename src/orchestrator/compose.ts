@@ -5,6 +5,7 @@ import { createRedis, createSubscriber } from '../infra/redis/client.ts';
 import { checkRedis } from '../infra/redis/preflight.ts';
 import { ScriptRunner } from '../infra/redis/scripts.ts';
 import { createVersionStore } from '../infra/redis/version-store.ts';
+import { fingerprint, fromContainers } from '../infra/runtime/docker/container-spec.ts';
 import { createRuntime } from '../infra/runtime/registry.ts';
 import { versionPage } from '../infra/whatsapp/version-page.ts';
 import { type Clock, toIso } from '../kernel/clock.ts';
@@ -38,6 +39,8 @@ export interface OrchestratorOptions {
   version: string;
   clock: Clock;
   log: Logger;
+  /** Another program for the workers of the process runtime than our own. */
+  workerEntry?: string;
 }
 
 export interface Orchestrator {
@@ -115,7 +118,17 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     clock,
     log,
   });
-  const runtime = createRuntime(config.workerRuntime, { dataDir: config.dataDir, clock, log });
+  const runtime = createRuntime(config.workerRuntime, {
+    dataDir: config.dataDir,
+    docker: {
+      hosts: config.dockerHosts,
+      image: config.workerImage,
+      fleetId: config.fleetId ?? fingerprint(secrets.webhookSecret),
+    },
+    clock,
+    log,
+    ...(options.workerEntry === undefined ? {} : { workerEntry: options.workerEntry }),
+  });
   const fleet = composeFleet({
     ...base,
     ...events,
@@ -134,7 +147,8 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     alerts: inventory.alerts,
     authEncryptionKey: secrets.authEncryptionKey,
     worker: {
-      orchestratorUrl: () => config.orchestratorUrl ?? address,
+      orchestratorUrl: () =>
+        config.orchestratorUrl ?? (config.workerRuntime === 'docker' ? fromContainers(address) : address),
       issueToken: (sessionId, epoch) => issueWorkerToken(secrets.webhookSecret, sessionId, epoch),
       logLevel: config.logLevel,
       whatsappWsUrl: config.whatsappWsUrl,

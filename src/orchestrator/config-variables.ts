@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { DEFAULT_DOCKER_HOSTS, type DockerHost, parseDockerHosts } from '../infra/runtime/docker/hosts.ts';
+import { messageOf } from '../kernel/errors.ts';
 
 /** One environment variable: the only description of it, from which `env.example` is generated. */
 export interface ConfigVariable<T> {
@@ -175,10 +177,36 @@ export const variables = {
     choice(['process', 'docker', 'swarm', 'supervisord'], 'process'),
     'process',
   ),
-  WORKER_IMAGE: variable('WORKER_IMAGE', 'The image of a worker, for docker and swarm.', text),
+  WORKER_IMAGE: variable(
+    'WORKER_IMAGE',
+    'The image of a worker, for docker and swarm.',
+    textOr('flotilla-worker:latest'),
+    'flotilla-worker:latest',
+  ),
+  DOCKER_HOSTS: variable(
+    'DOCKER_HOSTS',
+    'The engines of WORKER_RUNTIME=docker: name=address, with commas between; to a tcp address belong a directory with ca.pem, cert.pem and key.pem, and how many workers it carries, as in b=tcp://10.0.0.2:2376?tls=/etc/flotilla/b&capacity=100.',
+    textOr(DEFAULT_DOCKER_HOSTS).transform((value, context) => {
+      try {
+        return parseDockerHosts(value);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: messageOf(error) });
+        return z.NEVER;
+      }
+    }) as unknown as z.ZodType<DockerHost[]>,
+    DEFAULT_DOCKER_HOSTS,
+  ),
+  FLEET_ID: variable(
+    'FLEET_ID',
+    'Tells containers of this fleet from those of others on the same engine. By default derived from WEBHOOK_SECRET, which all orchestrators of a fleet share.',
+    z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9_.-]{0,31}$/, 'must be up to 32 small letters, digits, and . _ -')
+      .optional() as z.ZodType<Text>,
+  ),
   ORCHESTRATOR_URL: variable(
     'ORCHESTRATOR_URL',
-    'How workers, and a dispatcher of its own, reach the orchestrator. By default its own address.',
+    'How workers, and a dispatcher of its own, reach the orchestrator. By default its own address; from containers http://host.docker.internal and the port.',
     url(/^https?:\/\//, 'must be an http:// or https:// URL'),
   ),
   ALLOW_DIRECT: variable(

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
+import type { DockerHost } from '../infra/runtime/docker/hosts.ts';
 import { type ConfigVariable, variables } from './config-variables.ts';
 
 /** Everything that can be set, parsed. Paths are absolute. Null where nothing was given and there is no default. */
@@ -28,7 +29,9 @@ export interface Config {
   monitorIntervalMs: number;
   startsAtOnce: number;
   workerRuntime: 'process' | 'docker' | 'swarm' | 'supervisord';
-  workerImage: string | null;
+  workerImage: string;
+  dockerHosts: DockerHost[];
+  fleetId: string | null;
   orchestratorUrl: string | null;
   allowDirect: boolean;
   dispatcher: 'inline' | 'external';
@@ -93,7 +96,9 @@ export function loadConfig(env: Environment = process.env): Config {
     monitorIntervalMs: read(v.MONITOR_INTERVAL_MS),
     startsAtOnce: read(v.STARTS_AT_ONCE),
     workerRuntime: read(v.WORKER_RUNTIME),
-    workerImage: read(v.WORKER_IMAGE) ?? null,
+    workerImage: read(v.WORKER_IMAGE),
+    dockerHosts: read(v.DOCKER_HOSTS),
+    fleetId: read(v.FLEET_ID) ?? null,
     orchestratorUrl: read(v.ORCHESTRATOR_URL) ?? null,
     allowDirect: read(v.ALLOW_DIRECT),
     dispatcher: read(v.DISPATCHER),
@@ -110,6 +115,7 @@ export function loadConfig(env: Environment = process.env): Config {
     whatsappCaFile: certificateFile(read(v.WHATSAPP_CA_FILE)),
   };
   if (config.production) refuseInsecure(config);
+  if (config.workerRuntime === 'docker') refuseUnreachable(config);
   return config;
 }
 
@@ -144,6 +150,20 @@ function refuseInsecure(config: Config): void {
       throw new ConfigError(`${name} must have at least 16 characters in production.`);
   }
 }
+
+/** Within a container the loopback address is the container's own. */
+function refuseUnreachable({ host, orchestratorUrl }: Config): void {
+  if (orchestratorUrl !== null && isLoopback(new URL(orchestratorUrl).hostname)) {
+    throw new ConfigError('ORCHESTRATOR_URL names an address that containers cannot reach; name another.');
+  }
+  if (orchestratorUrl === null && isLoopback(host)) {
+    throw new ConfigError(
+      `HOST ${host} cannot be reached from containers: set HOST=0.0.0.0 or an address of this machine, or set ORCHESTRATOR_URL.`,
+    );
+  }
+}
+
+const isLoopback = (host: string): boolean => /^(localhost|127(\.\d+){3}|::1|\[::1\])$/i.test(host);
 
 /** Looked into here, since every worker would otherwise fail on it, each by itself and without end. */
 function certificateFile(path: string | undefined): string | null {

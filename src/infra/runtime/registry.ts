@@ -1,6 +1,8 @@
 import type { Clock } from '../../kernel/clock.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type { LogSource, RuntimeLifecycle, StatsSource, WorkerRuntime } from '../../services/fleet/ports.ts';
+import { DockerRuntime } from './docker/docker-runtime.ts';
+import type { DockerHost } from './docker/hosts.ts';
 import { ProcessRuntime } from './process-runtime.ts';
 
 export interface RuntimeSettings {
@@ -9,6 +11,8 @@ export interface RuntimeSettings {
   log: Logger;
   /** For the process runtime; its own worker by default. */
   workerEntry?: string;
+  /** For the Docker runtime. */
+  docker?: { hosts: DockerHost[]; image: string; fleetId: string };
 }
 
 /** A runtime with whatever it can do beyond the port. */
@@ -19,6 +23,10 @@ export type AnyRuntime = WorkerRuntime &
 
 const RUNTIMES: Record<string, (settings: RuntimeSettings) => AnyRuntime> = {
   process: (settings) => new ProcessRuntime(settings),
+  docker: ({ docker, clock, log }) => {
+    if (!docker) throw new RuntimeNotInBuildError('WORKER_RUNTIME=docker needs DOCKER_HOSTS.');
+    return new DockerRuntime({ ...docker, clock, log });
+  },
 };
 
 /** Its message is for a person, and complete. */

@@ -133,7 +133,7 @@ test('after close nothing is started any more', async () => {
 });
 
 test('a runtime that is not in this build is named', async () => {
-  expect(() => createRuntime('docker', { dataDir: '/tmp', clock: systemClock, log: silentLogger })).toThrow(
-    'WORKER_RUNTIME=docker is not in this build; it has: process.',
+  expect(() => createRuntime('swarm', { dataDir: '/tmp', clock: systemClock, log: silentLogger })).toThrow(
+    'WORKER_RUNTIME=swarm is not in this build; it has: process, docker.',
   );
 });

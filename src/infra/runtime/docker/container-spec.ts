@@ -16,6 +16,8 @@ export const LABEL = {
 export const WORKER_USER = { uid: 1000, gid: 1000 };
 export const SECRETS_DIR = '/run/flotilla';
 
+/** By this name a container reaches the machine that its engine runs on. */
+const ENGINE_HOST = 'host.docker.internal';
 const DEFAULT_MEMORY = 256 * 1024 * 1024;
 const DEFAULT_CPU = 1;
 const PIDS_LIMIT = 64;
@@ -27,8 +29,12 @@ export function containerName(fleetId: string, sessionId: string): string {
   return `flotilla-${fleetId}-${plain}${plain === sessionId ? '' : `-${fingerprint(sessionId)}`}`;
 }
 
+/** The same port of the machine that a container runs on. */
+export const fromContainers = (address: string): string => `http://${ENGINE_HOST}:${new URL(address).port}`;
+
 export const networkName = (fleetId: string): string => `flotilla-${fleetId}-workers`;
 
+/** Twelve hex digits that tell one text from another and nothing about it. */
 export const fingerprint = (text: string): string =>
   createHash('sha256').update(text).digest('hex').slice(0, 12);
 
@@ -67,7 +73,7 @@ export function containerOptions(
     HostConfig: {
       Init: true,
       NetworkMode: networkName(fleetId),
-      ExtraHosts: ['host.docker.internal:host-gateway'],
+      ExtraHosts: [`${ENGINE_HOST}:host-gateway`],
       RestartPolicy: { Name: 'no' },
       Memory: memory,
       MemorySwap: memory,
