@@ -26,10 +26,14 @@ const counts = async (key: string): Promise<Record<string, number>> =>
 const available = async (): Promise<string[]> => (await flotilla.redis.smembers('proxies:available')).sort();
 const sessions = async (): Promise<{ id: string; proxy: string }[]> =>
   (await flotilla.api('GET', '/api/sessions?limit=1000')).body.sessions;
+/** A session's places are given back when its worker is known to be gone. */
 const gone = (ids: string[]) =>
   eventually(
     'their end',
-    async () => !(await sessions()).some((session) => ids.includes(session.id)),
+    async () => {
+      const bound = await flotilla.redis.hkeys('session:bindings');
+      return !ids.some((id) => bound.includes(id)) && !(await sessions()).some(({ id }) => ids.includes(id));
+    },
     15_000,
   );
 

@@ -6,9 +6,13 @@ export async function explainWaiting(
   deps: { tasks: JobTaskStore; sessions: SessionDirectory },
   job: JobRecord,
   totals: JobTotals,
+  nowMs: number,
 ): Promise<string | null> {
   if (job.state === 'paused') return 'it was paused';
   if (job.state === 'waiting') return job.waitingFor;
+  if (job.state === 'accepted' && job.notBefore !== null && Date.parse(job.notBefore) > nowMs) {
+    return `its start time ${job.notBefore}`;
+  }
   if (job.state === 'accepted') return 'its turn at the dispatcher';
   if (job.state !== 'running' || totals.queued === 0) return null;
   const open = await deps.tasks.openBySession(job.id);

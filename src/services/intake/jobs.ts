@@ -69,7 +69,7 @@ export function createJobs(deps: JobsDependencies): Jobs {
       totals,
       ...jobProgress(totals, job.received, ratePerMinute),
       ratePerMinute,
-      waitingFor: await explainWaiting(deps, job, totals),
+      waitingFor: await explainWaiting(deps, job, totals, clock.nowMs()),
       hasImage: job.mediaRef !== null,
       sessionId: job.sessionId,
       tenant: job.tenant,
