@@ -19,9 +19,12 @@ const act = (id: string, verb: string, body?: unknown) =>
   flotilla.api('POST', `/api/sessions/${id}/${verb}`, body);
 const remove = async (id: string): Promise<void> => {
   expect((await flotilla.api('DELETE', `/api/sessions/${id}`)).status).toBe(200);
+  // Its places are given back when its worker is known to be gone.
   await eventually(
     'its end',
-    async () => (await flotilla.api('GET', `/api/sessions/${id}`)).status === 404,
+    async () =>
+      (await flotilla.api('GET', `/api/sessions/${id}`)).status === 404 &&
+      !(await flotilla.redis.hexists('session:bindings', id)),
     15_000,
   );
 };

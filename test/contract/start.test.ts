@@ -56,8 +56,8 @@ describe('a start that is refused', () => {
     ['WORKER_RUNTIME', 'kubernetes'],
     ['WHATSAPP_CA_FILE', '/nonexistent/ca.pem'],
     ['API_KEY_FILE', '/nonexistent/key'],
-    ['MEDIA_DIR', '/proc/media'],
-    ['DB_PATH', '/proc/nowhere/orchestrator.sqlite'],
+    ['MEDIA_DIR', '/dev/null/media'],
+    ['DB_PATH', '/dev/null/x/orchestrator.sqlite'],
     ['DATABASE_URL', 'postgres://user:hush@127.0.0.1:1/flotilla'],
   ])('for %s=%s, with one line that names the variable', async (name, value) => {
     const dir = await dataDir();
