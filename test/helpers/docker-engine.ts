@@ -17,9 +17,14 @@ export interface TestEngine {
   /** The address by which containers reach this machine, and so the orchestrator of a test. */
   readonly gateway: string;
   /** Debian's client, pointed at this engine. @returns its standard output, trimmed */
-  docker(args: string[], options?: { cwd?: string; timeoutMs?: number }): Promise<string>;
-  /** The daemon alone, as a crash or a power failure would. Without live-restore its containers go with it. */
-  kill(signal: NodeJS.Signals): Promise<void>;
+  docker(
+    args: string[],
+    options?: { cwd?: string; timeoutMs?: number; input?: string; env?: Record<string, string> },
+  ): Promise<string>;
+  /** Ends the daemon alone. Without live-restore its containers go with it, at the latest when it is back. */
+  kill(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  /** Lets the daemon fall silent, and go on. */
+  freeze(frozen: boolean): void;
   /** Starts the daemon again over the same data. */
   restart(): Promise<void>;
   /** Removes all containers, volumes and networks of this run, then everything else but the data-root. */
@@ -74,13 +79,14 @@ export async function startEngine({ liveRestore = false } = {}): Promise<TestEng
   let daemon: ChildProcess | undefined;
 
   const docker: TestEngine['docker'] = async (args, options = {}) => {
-    const { stdout } = await run('/usr/bin/docker', ['-H', host, ...args], {
-      env: { ...process.env, DOCKER_BUILDKIT: '1', DOCKER_CONFIG: runDir },
+    const running = run('/usr/bin/docker', ['-H', host, ...args], {
+      env: { ...process.env, DOCKER_BUILDKIT: '1', DOCKER_CONFIG: runDir, ...options.env },
       maxBuffer: 64 * 1024 * 1024,
       timeout: options.timeoutMs ?? 300_000,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
-    return stdout.trim();
+    running.child.stdin?.end(options.input ?? '');
+    return (await running).stdout.trim();
   };
   const up = async (): Promise<void> => {
     // Left by a daemon that was killed; the next one would wait for a process that is gone.
@@ -89,7 +95,7 @@ export async function startEngine({ liveRestore = false } = {}): Promise<TestEng
     daemon = spawnDaemon({ namespace, runDir, host, liveRestore });
     await ready(`${runDir}/docker.sock`, daemon, join(runDir, 'daemon.log'));
   };
-  const down = async (signal: NodeJS.Signals): Promise<void> => {
+  const down = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
     if (!daemon || daemon.exitCode !== null || daemon.signalCode !== null) return;
     const pid = Number(await readFile(join(runDir, 'docker.pid'), 'utf8').catch(() => '0'));
     const ended = new Promise<void>((resolve) => daemon?.once('exit', () => resolve()));
@@ -98,7 +104,7 @@ export async function startEngine({ liveRestore = false } = {}): Promise<TestEng
     else daemon.kill('SIGKILL');
     await ended;
     const containerd = await readFile(join(runDir, 'exec/containerd/containerd.pid'), 'utf8').catch(() => '');
-    if (signal === 'SIGKILL' && Number(containerd) > 1 && !liveRestore) killQuietly(Number(containerd));
+    if (signal === 'SIGKILL' && Number(containerd) > 1) killQuietly(Number(containerd));
   };
 
   const engine: TestEngine = {
@@ -106,6 +112,7 @@ export async function startEngine({ liveRestore = false } = {}): Promise<TestEng
     gateway: addresses.host,
     docker,
     kill: down,
+    freeze: (frozen) => void daemon?.kill(frozen ? 'SIGSTOP' : 'SIGCONT'),
     restart: up,
     async stop() {
       try {

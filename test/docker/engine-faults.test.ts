@@ -1,0 +1,76 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
+import { eventually } from '../helpers/fleet-sandbox.ts';
+import { buildPlainImage } from './plain-image.ts';
+import { endOf, newRuntime, spec } from './runtime-sandbox.ts';
+
+const trouble = engineTrouble();
+
+describe.skipIf(trouble !== null)(`engine faults${trouble === null ? '' : `, skipped: ${trouble}`}`, () => {
+  let engine: TestEngine | undefined;
+  afterEach(async () => {
+    await engine?.stop();
+    engine = undefined;
+  });
+
+  test('an engine that is down is unknown: calls reject, and later it is seen again what ended', async () => {
+    engine = await startEngine();
+    await buildPlainImage(engine);
+    const runtime = newRuntime(engine, { silentMs: 2000 });
+    await runtime.ensure(spec('first', 'wait'));
+    await runtime.ensure(spec('second', 'exit3'));
+    await endOf(runtime, 'second');
+    const stop = new AbortController();
+    const watching = (async () => {
+      for await (const _ of runtime.watch(stop.signal));
+    })();
+    await engine.kill('SIGTERM');
+    // It says that nothing is heard any more, instead of waiting for ever.
+    await expect(watching).rejects.toThrow();
+    const unreachable = { code: 'engine_unreachable' };
+    await expect(runtime.list()).rejects.toMatchObject(unreachable);
+    await expect(runtime.ensure(spec('third', 'wait'))).rejects.toMatchObject(unreachable);
+    await expect(runtime.stop('first', { graceMs: 100 })).rejects.toMatchObject(unreachable);
+    await expect(runtime.remove('first')).rejects.toMatchObject(unreachable);
+    await expect(runtime.watch(stop.signal)[Symbol.asyncIterator]().next()).rejects.toMatchObject(
+      unreachable,
+    );
+    await newRuntime(engine).open();
+    await engine.restart();
+    const list = await runtime.list();
+    expect(list.map(({ sessionId, state }) => `${sessionId} ${state}`).sort()).toEqual([
+      'first exited',
+      'second exited',
+    ]);
+    expect(await runtime.ensure(spec('first', 'wait', { epoch: 2 }))).toMatchObject({ state: 'running' });
+  });
+
+  test('a silent engine counts as not answering', async () => {
+    engine = await startEngine();
+    await buildPlainImage(engine);
+    const runtime = newRuntime(engine, { silentMs: 500 });
+    await runtime.ensure(spec('first', 'wait'));
+    engine.freeze(true);
+    try {
+      await expect(runtime.list()).rejects.toMatchObject({ code: 'engine_unreachable' });
+    } finally {
+      engine.freeze(false);
+    }
+    expect(await runtime.list()).toMatchObject([{ state: 'running' }]);
+  });
+
+  test('with live-restore workers outlive their engine, and one that died meanwhile is seen', async () => {
+    engine = await startEngine({ liveRestore: true });
+    await buildPlainImage(engine);
+    const runtime = newRuntime(engine);
+    await Promise.all([runtime.ensure(spec('lives', 'wait')), runtime.ensure(spec('dies', 'wait'))]);
+    const pid = Number(await engine.docker(['inspect', '-f', '{{.State.Pid}}', 'flotilla-test-dies']));
+    await engine.kill('SIGKILL');
+    process.kill(pid, 'SIGKILL');
+    await engine.restart();
+    await endOf(runtime, 'dies');
+    const lives = (await runtime.list()).find(({ sessionId }) => sessionId === 'lives');
+    expect(lives).toMatchObject({ state: 'running', epoch: 1 });
+    await eventually(async () => (await runtime.logs('lives', { lines: 1 })).length === 1);
+  });
+});
