@@ -60,8 +60,9 @@ export function createJobs(deps: JobsDependencies): Jobs {
 
   const viewOf = async (job: JobRecord, counts: ReadonlyMap<string, number>): Promise<JobView> => {
     const totals = jobTotals(job.state, job.received, counts);
-    const sending = totals.queued > 0 || job.finishedAt === null;
-    const ratePerMinute = sending ? await tasks.sentSince(job.id, toIso(clock.nowMs() - MINUTE_MS)) : 0;
+    const aMinuteAgo = toIso(clock.nowMs() - MINUTE_MS);
+    const over = job.finishedAt !== null && job.finishedAt < aMinuteAgo;
+    const ratePerMinute = over ? 0 : await tasks.sentSince(job.id, aMinuteAgo);
     return {
       id: job.id,
       state: job.state,
