@@ -20,7 +20,9 @@ export interface OutboxTask {
  */
 export function canonicalRaw(task: OutboxTask): string {
   const { taskId, mode, to, text, mediaRef, jobId, tenant, expiresAt, ...extra } = task;
-  return JSON.stringify({ taskId, mode, to, text, mediaRef, jobId, tenant, expiresAt, ...sorted(extra) });
+  const known = { taskId, mode, to, text, mediaRef, jobId, tenant, expiresAt };
+  for (const _ in extra) return JSON.stringify({ ...known, ...sorted(extra) });
+  return JSON.stringify(known);
 }
 
 const sorted = (extra: Record<string, unknown>): Record<string, unknown> =>

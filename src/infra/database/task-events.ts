@@ -101,8 +101,9 @@ async function withTaskIds(
   for (const { taskId, sessionId, whatsappId } of events) {
     if (taskId !== null && whatsappId) byKey.set(keyOf(sessionId, whatsappId), taskId);
   }
-  return events.flatMap((event) => {
-    const taskId = event.taskId ?? byKey.get(keyOf(event.sessionId, event.whatsappId ?? ''));
+  return events.flatMap((event): NamedEvent[] => {
+    if (event.taskId !== null) return [event as NamedEvent];
+    const taskId = byKey.get(keyOf(event.sessionId, event.whatsappId ?? ''));
     return taskId === undefined ? [] : [{ ...event, taskId }];
   });
 }

@@ -1,7 +1,9 @@
+import type { Sender } from '../../domain/choose-sender.ts';
 import { DISPATCHABLE } from '../../domain/job-state.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import { FlotillaError } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
+import type { Contact } from '../../protocol/messages.ts';
 import { stateInWords } from '../intake/explain.ts';
 import type { JobRecord, SessionDirectory } from '../intake/ports.ts';
 import { planChunk, planExpired } from './plan.ts';
@@ -49,6 +51,18 @@ const TASKS_PER_HAND_OVER = 500;
 const SESSION_GONE = 'session_deleted';
 
 const FINISHED: RunOutcome = { kind: 'finished' };
+
+/** A step of a run. */
+interface Chunk {
+  /** Contacts that have their rows. */
+  taken: number;
+  /** Committed, and to be handed over next. */
+  planned: readonly PlannedTask[];
+  /** Of the chunk before. */
+  handingOver: Promise<void>;
+}
+
+const NOTHING: Chunk = { taken: 0, planned: [], handingOver: Promise.resolve() };
 
 export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
   const { store, clock, log } = deps;
@@ -107,23 +121,60 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
     return { kind: 'later', delayMs: Math.min(delayMs, LONGEST_DELAY_MS) };
   };
 
-  /** @returns how many contacts were taken */
-  const expandChunk = async (job: JobRecord, from: number): Promise<number | 'waiting' | 'lost'> => {
+  /**
+   * Commits the next chunk while the one before it is on its way into the outboxes; each has arrived before the
+   * next one sets out, so that order holds.
+   */
+  const expandChunk = async (
+    job: JobRecord,
+    from: number,
+    before: Chunk,
+  ): Promise<Chunk | 'waiting' | 'lost'> => {
     const contacts = await store.contacts(job.id, from);
     if (isExpired(job, clock)) {
-      const planned = planExpired(job, from, contacts);
-      return (await store.commitExpired(job, from, planned)) ? planned.length : 'lost';
+      await finishHandOver(before);
+      const expired = planExpired(job, from, contacts);
+      if (!(await store.commitExpired(job, from, expired))) return 'lost';
+      return { ...NOTHING, taken: expired.length };
     }
-    const senders = await findSenders(deps, job);
-    if (senders.length === 0) return 'waiting';
     const sticky = await store.stickySenders(
       job.tenant,
       contacts.map(([phone]) => phone),
     );
+    await before.handingOver;
+    const senders = await findSenders(deps, job);
+    // The outboxes do not show yet what sets out now.
+    const coming = Map.groupBy(before.planned, ({ sessionId }) => sessionId);
+    const weighed = senders.map(({ id, load }) => ({ id, load: load + (coming.get(id)?.length ?? 0) }));
+    const handingOver = handOver(before.planned);
+    // Whoever awaits it hears of its failure; until then nobody listens.
+    handingOver.catch(() => undefined);
+    const next = await commitChunk(job, from, contacts, sticky, weighed).catch(async (error: unknown) => {
+      await handingOver.catch(() => undefined);
+      throw error;
+    });
+    if (typeof next === 'string') {
+      await handingOver;
+      return next;
+    }
+    return { taken: next.length, planned: next, handingOver };
+  };
+
+  const commitChunk = async (
+    job: JobRecord,
+    from: number,
+    contacts: readonly Contact[],
+    sticky: ReadonlyMap<string, string>,
+    senders: readonly Sender[],
+  ): Promise<PlannedTask[] | 'waiting' | 'lost'> => {
+    if (senders.length === 0) return 'waiting';
     const planned = planChunk(job, from, contacts, sticky, senders);
-    if (!(await store.commit(job, from, planned))) return 'lost';
+    return (await store.commit(job, from, planned)) ? planned : 'lost';
+  };
+
+  const finishHandOver = async ({ planned, handingOver }: Chunk): Promise<void> => {
+    await handingOver;
     await handOver(planned);
-    return planned.length;
   };
 
   return {
@@ -136,22 +187,26 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
       handedOverTo.delete(jobId);
 
       const turnEnds = clock.monotonicMs() + turnMs;
+      let chunk = NOTHING;
       for (let from = job.expanded; from < job.received; ) {
-        signal.throwIfAborted();
-        if (clock.monotonicMs() >= turnEnds) {
+        if (signal.aborted || clock.monotonicMs() >= turnEnds) {
+          await finishHandOver(chunk);
+          signal.throwIfAborted();
           handedOverTo.set(jobId, from);
           return { kind: 'later', delayMs: 0 };
         }
-        const taken = await expandChunk(job, from);
-        if (taken === 'waiting')
+        const next = await expandChunk(job, from, chunk);
+        if (next === 'waiting')
           return waitFor(job, await missingSender(deps.sessions, job), lookAgainMs(job, clock));
-        if (taken === 'lost' || taken === 0) {
+        if (next === 'lost' || next.taken === 0) {
           log.info({ jobId }, 'job was paused, cancelled or taken over');
           await deps.onInterrupted?.(jobId);
           return FINISHED;
         }
-        from += taken;
+        chunk = next;
+        from += next.taken;
       }
+      await finishHandOver(chunk);
       await store.running(jobId);
       const after = await store.find(jobId);
       if (after && !DISPATCHABLE.includes(after.state)) await deps.onInterrupted?.(jobId);
