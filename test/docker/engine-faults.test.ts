@@ -16,7 +16,7 @@ describe.skipIf(trouble !== null)(`engine faults${trouble === null ? '' : `, ski
   test('an engine that is down is unknown: calls reject, and later it is seen again what ended', async () => {
     engine = await startEngine();
     await buildPlainImage(engine);
-    const runtime = newRuntime(engine, { silentMs: 2000 });
+    const runtime = newRuntime(engine);
     await runtime.ensure(spec('first', 'wait'));
     await runtime.ensure(spec('second', 'exit3'));
     await endOf(runtime, 'second');
@@ -24,6 +24,7 @@ describe.skipIf(trouble !== null)(`engine faults${trouble === null ? '' : `, ski
     const watching = (async () => {
       for await (const _ of runtime.watch(stop.signal));
     })();
+    watching.catch(() => undefined);
     await engine.kill('SIGTERM');
     // It says that nothing is heard any more, instead of waiting for ever.
     await expect(watching).rejects.toThrow();
@@ -48,8 +49,8 @@ describe.skipIf(trouble !== null)(`engine faults${trouble === null ? '' : `, ski
   test('a silent engine counts as not answering', async () => {
     engine = await startEngine();
     await buildPlainImage(engine);
-    const runtime = newRuntime(engine, { silentMs: 500 });
-    await runtime.ensure(spec('first', 'wait'));
+    const runtime = newRuntime(engine, { silentMs: 1000 });
+    await newRuntime(engine).ensure(spec('first', 'wait'));
     engine.freeze(true);
     try {
       await expect(runtime.list()).rejects.toMatchObject({ code: 'engine_unreachable' });

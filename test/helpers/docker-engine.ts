@@ -207,7 +207,8 @@ async function endLeftover(): Promise<void> {
 /** What an earlier run left; images and build cache stay. */
 async function clean(docker: TestEngine['docker']): Promise<void> {
   const ids = (await docker(['ps', '-aq'])).split('\n').filter(Boolean);
-  if (ids.length > 0) await docker(['rm', '-fv', ...ids]);
+  // A container that is being removed already is no reason to stop.
+  if (ids.length > 0) await docker(['rm', '-fv', ...ids]).catch(() => sleep(1000));
   await docker(['volume', 'prune', '-f']);
   await docker(['network', 'prune', '-f']);
 }

@@ -54,7 +54,7 @@ export function secretFiles(spec: WorkerSpec, readFile: (path: string) => Buffer
  */
 export function containerOptions(
   spec: WorkerSpec,
-  { fleetId, image }: { fleetId: string; image: string },
+  { fleetId, image, network }: { fleetId: string; image: string; network: string },
 ): ContainerCreateOptions {
   const memory = spec.resources?.memory === undefined ? DEFAULT_MEMORY : bytesOf(spec.resources.memory);
   const labels = labelsOf(spec, fleetId);
@@ -72,7 +72,7 @@ export function containerOptions(
     StopTimeout: STOP_TIMEOUT_SECONDS,
     HostConfig: {
       Init: true,
-      NetworkMode: networkName(fleetId),
+      NetworkMode: network,
       ExtraHosts: [`${ENGINE_HOST}:host-gateway`],
       RestartPolicy: { Name: 'no' },
       Memory: memory,

@@ -10,7 +10,6 @@ import {
   containerName,
   containerOptions,
   LABEL,
-  networkName,
   SECRETS_DIR,
   secretFiles,
   WORKER_USER,
@@ -21,6 +20,7 @@ import type { DockerHost } from './hosts.ts';
 import { ImagePull } from './image-pull.ts';
 import { tarOf } from './secret-files.ts';
 import { StartGate } from './start-gate.ts';
+import { WorkerNetwork } from './worker-network.ts';
 
 export interface EngineHostOptions {
   host: DockerHost;
@@ -47,10 +47,10 @@ export class EngineHost {
   /** For those that wait. */
   readonly #patient: Docker;
   readonly #images: ImagePull;
+  readonly #network: WorkerNetwork;
   readonly #gate = new StartGate(STARTS_AT_ONCE);
   /** What is known of ended containers, by container id: it does not change any more. */
   readonly #ended = new Map<string, Pick<ObservedWorker, 'ranMs' | 'exit'>>();
-  #networkThere = false;
   /** By how much the engine's clock is ahead of ours. */
   #aheadMs = 0;
   /** Starts that go on; the list may not show them yet. */
@@ -61,6 +61,7 @@ export class EngineHost {
     const { host, clock, log } = options;
     this.#docker = new Docker({ ...connection(host), timeout: options.silentMs ?? SILENT_MS });
     this.#patient = new Docker(connection(host));
+    this.#network = new WorkerNetwork(this.#docker, options.fleetId);
     this.#images = new ImagePull(this.#patient, host.name, clock, log);
   }
 
@@ -88,7 +89,7 @@ export class EngineHost {
     return workers.filter((worker) => worker !== null);
   }
 
-  /** Session ids by the mark of their proxy. */
+  /** The mark of the proxy of each container that has one. */
   async proxyMarks(): Promise<string[]> {
     const found = await this.#ask(() => this.#docker.listContainers(this.#ours()));
     return found.map(({ Labels }) => Labels[LABEL.proxy] ?? '').filter((mark) => mark !== '');
@@ -174,10 +175,7 @@ export class EngineHost {
 
   /** Takes the workers' network away, unless somebody is still on it. */
   async removeNetwork(): Promise<void> {
-    this.#networkThere = false;
-    await this.#unless([403, 404, 409], () =>
-      this.#docker.getNetwork(networkName(this.#options.fleetId)).remove(),
-    );
+    await this.#ask(() => this.#network.remove());
   }
 
   async #start(spec: WorkerSpec): Promise<ObservedWorker> {
@@ -186,14 +184,14 @@ export class EngineHost {
       secretFiles(spec, (path) => readFileSync(path)),
       WORKER_USER,
     );
-    await this.#makeNetwork();
-    const container = await this.#create(containerOptions(spec, { fleetId, image }));
+    const network = await this.#ask(() => this.#network.id());
+    const container = await this.#create(containerOptions(spec, { fleetId, image, network }));
     try {
       await this.#ask(() => container.putArchive(files, { path: SECRETS_DIR }));
       await this.#ask(() => container.start());
       return await this.#observe(await this.#ask(() => container.inspect()));
     } catch (error) {
-      if (statusOf(error) === 404) this.#networkThere = false;
+      if (statusOf(error) === 404) this.#network.forget();
       await container.remove({ force: true, v: true }).catch(() => undefined);
       throw this.#startError(error, spec);
     }
@@ -217,22 +215,6 @@ export class EngineHost {
     return unavailable('worker_not_started', `The engine ${this.name} could not ${what}: ${why}`, {
       cause: error,
     });
-  }
-
-  /** On it each worker reaches this orchestrator and the outside, and no other worker. */
-  async #makeNetwork(): Promise<void> {
-    if (this.#networkThere) return;
-    const { fleetId } = this.#options;
-    await this.#unless([409], () =>
-      this.#docker.createNetwork({
-        Name: networkName(fleetId),
-        CheckDuplicate: true,
-        Driver: 'bridge',
-        Options: { 'com.docker.network.bridge.enable_icc': 'false' },
-        Labels: { [LABEL.fleet]: fleetId },
-      }),
-    );
-    this.#networkThere = true;
   }
 
   async #inspect(sessionId: string): Promise<ContainerInspectInfo | null> {
