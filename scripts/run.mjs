@@ -35,6 +35,7 @@ const COMMANDS = {
   'check:fast': { args: ['scripts/check.mjs', 'fast'], dev: true },
   build: { args: ['scripts/build.mjs'], dev: true },
   bench: { args: ['test/bench/main.ts'], dev: true, redis: true },
+  chaos: { args: ['test/chaos/main.ts'], dev: true, redis: true },
   'gen:env': { args: ['scripts/gen-env.ts'] },
   doctor: { args: ['scripts/doctor.mjs'], bare: true },
   exec: { args: [], dev: true },

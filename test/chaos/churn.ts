@@ -1,0 +1,56 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Api } from './api.ts';
+import { signal } from './processes.ts';
+import type { Random } from './random.ts';
+import type { Recorder } from './recorder.ts';
+import type { SessionStop } from './recovery.ts';
+
+export interface ChurnOptions {
+  api: Api;
+  recorder: Recorder;
+  random: Random;
+  running: string[];
+  waiting: string[];
+  everyMs: number;
+  /** When who was without a place, is noted here. */
+  stops: SessionStop[];
+  nowMs(): number;
+}
+
+const START_MS = 5000;
+
+/**
+ * People who stop sessions and start others in their stead, so that places on proxies always change hands. Some of
+ * the workers hang while they are stopped.
+ */
+export async function churn(options: ChurnOptions, stop: AbortSignal): Promise<void> {
+  const { api, recorder, random, running, waiting, stops, nowMs } = options;
+  const away = new Map<string, SessionStop>();
+  const leave = (session: string): void => {
+    const stopped: SessionStop = { session, fromMs: nowMs(), untilMs: Number.POSITIVE_INFINITY };
+    away.set(session, stopped);
+    stops.push(stopped);
+  };
+  for (const session of waiting) leave(session);
+  while (!stop.aborted) {
+    await sleep(options.everyMs);
+    const leaving = random.shuffled(running).slice(0, waiting.length);
+    const coming = [...waiting];
+    for (const session of leaving) leave(session);
+    const hanging = leaving.slice(0, 2).flatMap((session) => recorder.workers.get(session)?.pid ?? []);
+    for (const pid of hanging) signal(pid, 'SIGSTOP');
+    await Promise.all([
+      ...leaving.map((session) => api.insist('POST', `/api/sessions/${session}/stop`, {}, stop)),
+      ...coming.map((session) => api.insist('POST', `/api/sessions/${session}/start`, {}, stop)),
+    ]);
+    await sleep(1500);
+    for (const pid of hanging) signal(pid, 'SIGCONT');
+    for (const session of waiting) {
+      // Its worker has to be started first, and the place to become free.
+      const stopped = away.get(session);
+      if (stopped) stopped.untilMs = nowMs() + START_MS;
+    }
+    for (const session of leaving) running.splice(running.indexOf(session), 1, ...coming.splice(0, 1));
+    waiting.splice(0, waiting.length, ...leaving);
+  }
+}

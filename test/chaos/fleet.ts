@@ -1,0 +1,78 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Api } from './api.ts';
+import type { Recorder } from './recorder.ts';
+import type { System } from './system.ts';
+
+export interface Fleet {
+  /** Those that have a place now. */
+  running: string[];
+  /** Those that wait for one. */
+  waiting: string[];
+}
+
+export interface FleetPlan {
+  caps: { proxy: number; phone: number };
+  /** So many run at a time. */
+  sessions: number;
+  /** So many more wait for their place. */
+  spare: number;
+  proxies: number;
+}
+
+const START_MS = 120_000;
+
+/** Makes all sessions, and stops those that are to wait for a place. */
+export async function startFleet(
+  api: Api,
+  recorder: Recorder,
+  { caps, sessions, spare, proxies }: FleetPlan,
+): Promise<Fleet> {
+  const signal = AbortSignal.timeout(START_MS);
+  await api.upload('proxies', recorder.proxyLines.slice(0, proxies), signal);
+  const create = async (index: number): Promise<string> => {
+    const phone = `9725550${String(Math.floor(index / caps.phone)).padStart(4, '0')}`;
+    const batch = index % 4 === 3 ? 4 : 1;
+    const body = { phone, provider: `chaos-${phone}-${batch}` };
+    const answer = await api.insist('POST', '/api/sessions', body, signal);
+    if (answer?.status !== 201) throw new Error(`no session: ${JSON.stringify(answer?.body)}`);
+    return String((answer.body.session as { id: string }).id);
+  };
+  const waiting = await Promise.all(Array.from({ length: spare }, (_, index) => create(index)));
+  for (const id of waiting) await api.insist('POST', `/api/sessions/${id}/stop`, {}, signal);
+  await until(async () => (await countStates(api)).get('stopped') === spare, signal);
+  const running = await Promise.all(Array.from({ length: sessions }, (_, index) => create(index + spare)));
+  await until(async () => (await countStates(api)).get('connected') === sessions, signal);
+  return { running, waiting };
+}
+
+export async function listSessions(api: Api): Promise<{ id: string; state: string }[]> {
+  const answer = await api.call('GET', '/api/sessions?limit=100');
+  return (answer.body.sessions ?? []) as { id: string; state: string }[];
+}
+
+async function countStates(api: Api): Promise<Map<string, number>> {
+  const counts = new Map<string, number>();
+  for (const { state } of await listSessions(api)) counts.set(state, (counts.get(state) ?? 0) + 1);
+  return counts;
+}
+
+async function until(check: () => Promise<boolean>, signal: AbortSignal): Promise<void> {
+  while (!(await check().catch(() => false))) {
+    if (signal.aborted) throw new Error('the fleet did not come up in time');
+    await sleep(200);
+  }
+}
+
+/** As a person would: every session is to run, on one more proxy. */
+export async function heal(api: Api, system: System, recorder: Recorder, fleet: Fleet): Promise<void> {
+  const signal = AbortSignal.timeout(30_000);
+  for (const link of system.links.values()) {
+    link.set('pass');
+    link.delay(0);
+  }
+  recorder.mood('fine');
+  await api.upload('proxies', recorder.proxyLines, signal);
+  for (const session of [...fleet.running, ...fleet.waiting]) {
+    await api.insist('POST', `/api/sessions/${session}/start`, {}, signal);
+  }
+}
