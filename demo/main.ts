@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startSimulator } from '../src/simulator/simulator.ts';
 import { FleetApi } from './api.ts';
+import { demoContainers } from './containers.ts';
 import { parseOptions } from './options.ts';
 import { startOrchestrator } from './orchestrator.ts';
 import { picture } from './picture.ts';
@@ -52,7 +53,10 @@ try {
 
 async function run(): Promise<Outcome> {
   const httpProxies = Math.ceil(options.proxies / 2);
+  const containers = options.runtime === 'docker' ? demoContainers(options.host, process.env) : null;
+  if (containers) release.push(() => containers.removeAll());
   const simulator = await startSimulator({
+    ...(containers ? { host: containers.host } : {}),
     proxies: { http: httpProxies, socks5: options.proxies - httpProxies },
     settings: { requireProxy: true },
   });
@@ -61,7 +65,12 @@ async function run(): Promise<Outcome> {
     dataDir,
     simulator,
     // Quicker looks than in daily use: the demo shows starts, and has no hours for them.
-    env: { API_KEY: apiKey, WORKER_RUNTIME: options.runtime, PROVISIONING_INTERVAL_MS: '500' },
+    env: {
+      API_KEY: apiKey,
+      WORKER_RUNTIME: options.runtime,
+      PROVISIONING_INTERVAL_MS: '500',
+      ...containers?.env,
+    },
   });
   release.push(() => orchestrator.stop());
   progress.say(

@@ -7,6 +7,8 @@ export interface DemoOptions {
   proxies: number;
   messages: number;
   runtime: string;
+  /** With containers: an address of this machine that they reach; null for the one of Docker's default bridge. */
+  host: string | null;
 }
 
 /** @throws Error with one line for the terminal */
@@ -19,6 +21,7 @@ export function parseOptions(args: string[]): DemoOptions {
       proxies: { type: 'string', default: '4' },
       messages: { type: 'string', default: '300' },
       runtime: { type: 'string', default: 'process' },
+      host: { type: 'string' },
     },
   });
   return {
@@ -27,6 +30,7 @@ export function parseOptions(args: string[]): DemoOptions {
     proxies: whole('--proxies', values.proxies, 1, 100),
     messages: whole('--messages', values.messages, 1, 100_000),
     runtime: values.runtime,
+    host: values.host ?? null,
   };
 }
 

@@ -9,7 +9,8 @@ RUN npm ci
 COPY tsconfig.json tsconfig.build.json ./
 COPY scripts/build.mjs scripts/
 COPY src src
-RUN node scripts/build.mjs && mkdir /data
+RUN node scripts/build.mjs
+RUN mkdir /data
 
 FROM ${BASE_IMAGE} AS packages
 WORKDIR /app

@@ -29,8 +29,14 @@ export function containerName(fleetId: string, sessionId: string): string {
   return `flotilla-${fleetId}-${plain}${plain === sessionId ? '' : `-${fingerprint(sessionId)}`}`;
 }
 
-/** The same port of the machine that a container runs on. */
-export const fromContainers = (address: string): string => `http://${ENGINE_HOST}:${new URL(address).port}`;
+/**
+ * An address of ours as a container reaches it. What listens on every interface is told to us as loopback, which
+ * within a container is the container itself.
+ */
+export function fromContainers(address: string): string {
+  const { hostname, port } = new URL(address);
+  return hostname === '127.0.0.1' || hostname === '[::1]' ? `http://${ENGINE_HOST}:${port}` : address;
+}
 
 export const networkName = (fleetId: string): string => `flotilla-${fleetId}-workers`;
 

@@ -1,0 +1,149 @@
+import { execFile } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BASE_IMAGE } from '../helpers/docker-base-image.ts';
+import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
+import { eventually } from '../helpers/fleet-sandbox.ts';
+import {
+  buildOurImages,
+  buildRedisImage,
+  imageSize,
+  ORCHESTRATOR_IMAGE,
+  REDIS_IMAGE,
+  WORKER_IMAGE,
+} from './our-images.ts';
+
+const run = promisify(execFile);
+const COMPOSE = '/usr/bin/docker-compose';
+const FILE = join(import.meta.dirname, '..', '..', 'docker', 'compose.yaml');
+const MEGABYTE = 1_000_000;
+
+const trouble = engineTrouble();
+const composeTrouble = (() => {
+  try {
+    accessSync(COMPOSE, constants.X_OK);
+    return null;
+  } catch {
+    return `${COMPOSE} missing: apt-get install --no-install-recommends docker-compose`;
+  }
+})();
+
+describe.skipIf(trouble !== null)(`images${trouble === null ? '' : `, skipped: ${trouble}`}`, () => {
+  let engine: TestEngine;
+  const call = (path: string, options = '{}'): Promise<string> =>
+    engine.docker([
+      'exec',
+      'flotilla_orchestrator_1',
+      'node',
+      '-e',
+      `const key=require('fs').readFileSync('/keys/api-key','utf8').trim();const o=${options};
+       fetch('http://127.0.0.1:3000${path}',{...o,headers:{'x-api-key':key,...o.headers}}).then(async a=>console.log(a.status, await a.text()))`,
+    ]);
+  const compose = async (...args: string[]): Promise<string> => {
+    const { stdout } = await run(COMPOSE, ['-p', 'flotilla', '-f', FILE, ...args], {
+      env: {
+        ...process.env,
+        DOCKER_HOST: engine.host,
+        REDIS_IMAGE,
+        // Of the engine's socket, as seen by containers.
+        DOCKER_SOCKET: engine.host.slice('unix://'.length),
+        DOCKER_GID: '0',
+        DOCKER_GATEWAY: '10.250.1.1',
+      },
+      timeout: 120_000,
+    });
+    return stdout;
+  };
+  beforeAll(async () => {
+    engine = await startEngine();
+    await buildOurImages(engine);
+  });
+  afterAll(async () => {
+    await engine?.stop();
+  });
+
+  test('they are small above their base, run as nobody special, and say what they are', async () => {
+    const base = await imageSize(engine, BASE_IMAGE);
+    expect((await imageSize(engine, WORKER_IMAGE)) - base).toBeLessThan(250 * MEGABYTE);
+    expect((await imageSize(engine, ORCHESTRATOR_IMAGE)) - base).toBeLessThan(250 * MEGABYTE);
+    for (const image of [WORKER_IMAGE, ORCHESTRATOR_IMAGE]) {
+      const [{ Config: config }] = JSON.parse(await engine.docker(['image', 'inspect', image]));
+      expect(config.User).toBe('node');
+      expect(config.Labels['org.opencontainers.image.title']).toBe(image.split(':')[0]);
+      expect(config.Entrypoint[0]).toBe('node');
+      // Nothing of ours that is only for building or testing.
+      const listing = await engine.docker([
+        'run',
+        '--rm',
+        '--entrypoint',
+        'ls',
+        image,
+        '-a',
+        '/app',
+        '/app/node_modules',
+      ]);
+      expect(listing).not.toMatch(/^(src|test|\.npmrc|typescript|vitest|\.env)$/m);
+    }
+  });
+
+  test('a worker without variables says which one it lacks', async () => {
+    const worker = engine.docker(['run', '--rm', '--read-only', WORKER_IMAGE]);
+    await expect(worker).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining('SESSION_ID') });
+  });
+
+  test.skipIf(composeTrouble !== null)(
+    `compose brings up a fleet${composeTrouble === null ? '' : `, skipped: ${composeTrouble}`}`,
+    async () => {
+      await buildRedisImage(engine);
+      try {
+        await compose('up', '-d', '--no-build');
+        const state = (name: string): Promise<string> =>
+          engine.docker([
+            'inspect',
+            '-f',
+            '{{.State.Status}} {{with .State.Health}}{{.Status}}{{end}}',
+            name,
+          ]);
+        await eventually(async () => (await state('flotilla_orchestrator_1')) === 'running healthy', 60_000);
+        await eventually(async () => (await state('flotilla_dispatcher_1')).startsWith('running'), 60_000);
+        expect(await call('/ready')).toMatch(/^200/);
+        // Migrations and scripts are in the image: an upload goes through both.
+        const upload = `(()=>{const b=new FormData();b.append('file',new Blob(['http://u:p@proxy.example:8080\\n']),'p.txt');return{method:'POST',body:b}})()`;
+        expect(await call('/upload/proxies', upload)).toMatch(/^200 .*"added":1/);
+        const session = `{method:'POST',headers:{'content-type':'application/json'},body:'{"phone":"972550000001"}'}`;
+        expect(await call('/api/sessions', session)).toMatch(/^201/);
+        // Its worker is a container beside the services, which reaches the orchestrator.
+        const workers = ['ps', '-q', '--filter', 'label=flotilla.session'];
+        await eventually(async () => (await engine.docker(workers)) !== '', 30_000);
+        const id = await engine.docker(workers);
+        const info = await engine.docker(['inspect', id]);
+        expect(info).not.toContain('proxy.example');
+        const ask = `const{ORCHESTRATOR_URL:u}=process.env;fetch(u+'/ready').then(a=>console.log(a.status))`;
+        expect(await engine.docker(['exec', id, 'node', '-e', ask])).toBe('200');
+        const redis = await engine.docker([
+          'inspect',
+          '-f',
+          '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}',
+          'flotilla_redis_1',
+        ]);
+        const knock = `const s=require('net').connect(6379,'${redis}');s.setTimeout(2000,()=>{console.log('no');process.exit()});s.on('connect',()=>{console.log('open');process.exit()});s.on('error',()=>{console.log('no');process.exit()})`;
+        expect(await engine.docker(['exec', id, 'node', '-e', knock])).toBe('no');
+      } finally {
+        const logs = await compose(
+          'logs',
+          '--no-color',
+          '--tail=40',
+          'orchestrator',
+          'dispatcher',
+          'redis',
+          'keys',
+        ).catch(String);
+        if (process.env.SHOW_LOGS) console.log(logs);
+        await compose('down', '-v', '-t', '5');
+      }
+    },
+    180_000,
+  );
+});

@@ -1,0 +1,37 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
+import { buildOurImages, WORKER_IMAGE } from './our-images.ts';
+
+const run = promisify(execFile);
+const DEMO = join(import.meta.dirname, '..', '..', 'demo', 'main.ts');
+
+const trouble = engineTrouble();
+
+describe.skipIf(trouble !== null)(`a fleet${trouble === null ? '' : `, skipped: ${trouble}`}`, () => {
+  let engine: TestEngine;
+  beforeAll(async () => {
+    engine = await startEngine();
+    await buildOurImages(engine);
+  });
+  afterAll(async () => {
+    await engine?.stop();
+  });
+
+  test('the demo delivers in containers, and leaves nothing behind', async () => {
+    const { stdout } = await run(
+      process.execPath,
+      [DEMO, '--runtime', 'docker', '--host', engine.gateway, '--profiles', '6', '--messages', '120'],
+      {
+        env: { ...process.env, DOCKER_HOSTS: `local=${engine.host}`, WORKER_IMAGE },
+        timeout: 150_000,
+      },
+    );
+    expect(stdout).toContain('120/120 delivered, 0 duplicates, no proxy above 4');
+    expect(await engine.docker(['ps', '-aq'])).toBe('');
+    expect(await engine.docker(['volume', 'ls', '-q'])).toBe('');
+    expect(await engine.docker(['network', 'ls', '-q', '--filter', 'label=flotilla.fleet'])).toBe('');
+  }, 180_000);
+});
