@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { issueWorkerToken } from '../../src/orchestrator/http/worker-token.ts';
@@ -12,7 +12,7 @@ beforeAll(async () => {
   await flotilla.api('POST', '/upload/proxies', fileForm('127.0.0.1:9\n'));
   session = (await flotilla.api('POST', '/api/sessions', { phone: '972560000001' })).body.session.id;
   await flotilla.freezeWorker(session);
-  epoch = Number(await flotilla.redis.get(`session:owner:${session}`));
+  epoch = Number(await flotilla.redis.hget(`session:owner:${session}`, 'epoch'));
 });
 afterAll(() => flotilla?.stop());
 
@@ -55,6 +55,8 @@ describe('the token of one session', () => {
   });
 
   it('is 409 stale_epoch once a newer worker owns the session', async () => {
+    // Until the newer one has read the auth state, the older one may still complete it.
+    expect((await withToken(own(), 'GET', at('auth'))).status).toBe(200);
     const stale = issueWorkerToken(WEBHOOK_SECRET, session, epoch - 1);
     const ping = {
       sessionId: session,
@@ -65,7 +67,7 @@ describe('the token of one session', () => {
     for (const [method, path, body] of [
       ['POST', 'outbox/claim?timeout=0', undefined],
       ['POST', 'events', ping],
-      ['PUT', 'auth', { creds: null, keys: {} }],
+      ['PUT', 'auth', { sequence: 1, set: { creds: {} } }],
     ] as const) {
       const answer = await withToken(stale, method, at(path), body);
       expect([path, answer.status, answer.body?.code]).toEqual([path, 409, 'stale_epoch']);
@@ -116,5 +118,26 @@ describe('the central auth state', () => {
       const answer = await flotilla.worker('PUT', at('auth'), body, { 'content-type': 'application/json' });
       expect([body, errorFaults(answer, 400)]).toEqual([body, []]);
     }
+  });
+
+  it('is written in order, once, and read back as it was written; on the disk it cannot be read', async () => {
+    const set = {
+      creds: { noiseKey: 'MARK-creds' },
+      keys: { 'pre-key': { 1: { private: 'MARK-key' }, 2: 'two' } },
+    };
+    const put = (sequence: number, change: unknown) =>
+      withToken(own(), 'PUT', at('auth'), { sequence, set: change });
+    const { sequence } = (await withToken(own(), 'GET', at('auth'))).body;
+    expect((await put(sequence + 1, set)).body).toMatchObject({ status: 'ok', applied: true });
+    expect((await put(sequence + 1, set)).body).toMatchObject({ status: 'ok', applied: false });
+    const gap = await put(sequence + 3, set);
+    expect([errorFaults(gap, 409), gap.body.code]).toEqual([[], 'auth_out_of_order']);
+    expect((await put(sequence + 2, { keys: { 'pre-key': { 2: null } } })).body.applied).toBe(true);
+    const { entries } = (await withToken(own(), 'GET', at('auth'))).body;
+    expect(entries).toEqual({ creds: set.creds, keys: { 'pre-key': { 1: { private: 'MARK-key' } } } });
+    for (const name of (await readdir(flotilla.dataDir)).filter((file) => file.includes('.sqlite'))) {
+      expect([name, (await readFile(join(flotilla.dataDir, name))).includes('MARK-')]).toEqual([name, false]);
+    }
+    expect(errorFaults(await flotilla.worker('GET', at('auth', 'no-such-session')), 404)).toEqual([]);
   });
 });
