@@ -133,14 +133,16 @@ export async function startFlotilla(
   };
 }
 
-/** Process ids of the worker processes below an orchestrator. */
-async function workersOf(pid: number): Promise<number[]> {
+const workersOf = (pid: number): Promise<number[]> => childrenOf(pid, 'worker/main');
+
+/** Process ids of the children of a process whose command line contains `text`. */
+export async function childrenOf(pid: number, text: string): Promise<number[]> {
   const children = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8'))
     .trim()
     .split(' ')
     .filter(Boolean);
   const lines = await Promise.all(children.map((child) => readFile(`/proc/${child}/cmdline`, 'utf8')));
-  return children.flatMap((child, i) => (lines[i]?.includes('worker/main') ? Number(child) : []));
+  return children.flatMap((child, i) => (lines[i]?.includes(text) ? Number(child) : []));
 }
 
 function signalIfThere(pid: number, signal: NodeJS.Signals): void {
