@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { messageOf } from '../../src/kernel/errors.ts';
 import { BASE_IMAGE } from '../helpers/docker-base-image.ts';
 import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
@@ -42,14 +43,15 @@ describe.skipIf(trouble !== null)(`images${trouble === null ? '' : `, skipped: $
        fetch('http://127.0.0.1:3000${path}',{...o,headers:{'x-api-key':key,...o.headers}}).then(async a=>console.log(a.status, await a.text()))`,
     ]);
   const compose = async (...args: string[]): Promise<string> => {
+    const socket = engine.host.slice('unix://'.length);
     const { stdout } = await run(COMPOSE, ['-p', 'flotilla', '-f', FILE, ...args], {
       env: {
         ...process.env,
         DOCKER_HOST: engine.host,
         REDIS_IMAGE,
         // Of the engine's socket, as seen by containers.
-        DOCKER_SOCKET: engine.host.slice('unix://'.length),
-        DOCKER_GID: '0',
+        DOCKER_SOCKET: socket,
+        DOCKER_GID: String(statSync(socket).gid),
         DOCKER_GATEWAY: '10.250.1.1',
       },
       timeout: 120_000,
@@ -130,17 +132,12 @@ describe.skipIf(trouble !== null)(`images${trouble === null ? '' : `, skipped: $
         ]);
         const knock = `const s=require('net').connect(6379,'${redis}');s.setTimeout(2000,()=>{console.log('no');process.exit()});s.on('connect',()=>{console.log('open');process.exit()});s.on('error',()=>{console.log('no');process.exit()})`;
         expect(await engine.docker(['exec', id, 'node', '-e', knock])).toBe('no');
+      } catch (error) {
+        const logs = await compose('logs', '--no-color', '--tail=40', 'orchestrator', 'dispatcher').catch(
+          String,
+        );
+        throw new Error(`${messageOf(error)}\n${logs}`, { cause: error });
       } finally {
-        const logs = await compose(
-          'logs',
-          '--no-color',
-          '--tail=40',
-          'orchestrator',
-          'dispatcher',
-          'redis',
-          'keys',
-        ).catch(String);
-        if (process.env.SHOW_LOGS) console.log(logs);
         await compose('down', '-v', '-t', '5');
       }
     },

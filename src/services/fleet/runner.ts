@@ -260,11 +260,18 @@ export class FleetRunner implements Service {
 
   async #watch(signal: AbortSignal): Promise<void> {
     const { runtime, clock, log } = this.#deps;
+    let said = '';
     while (!signal.aborted) {
       try {
-        for await (const _ of runtime.watch(signal)) this.#provisioning.wake();
+        for await (const _ of runtime.watch(signal)) {
+          said = '';
+          this.#provisioning.wake();
+        }
       } catch (error) {
-        if (!signal.aborted) log.warn({ error: messageOf(error) }, 'the runtime cannot be watched');
+        const reason = messageOf(error);
+        // Once per outage, not once per try.
+        if (!signal.aborted && reason !== said) log.warn({ error: reason }, 'the runtime cannot be watched');
+        said = reason;
       }
       // What happened while nobody watched is in the list.
       this.#provisioning.wake();
