@@ -178,7 +178,7 @@ describe.skipIf(trouble !== null)(`containers${trouble === null ? '' : `, skippe
     expect(await runtime.ensure(spec('half', 'wait'))).toMatchObject({ state: 'running' });
   });
 
-  test('hosts have their capacity, and a proxy is spread over them', async () => {
+  test('a host takes no more than its capacity', async () => {
     const host = (name: string, capacity: number) => ({ name, address: engine.host, tlsDir: null, capacity });
     const full = newRuntime(engine, { hosts: [host('small', 1)] });
     await full.ensure(spec('first', 'wait'));

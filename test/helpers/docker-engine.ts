@@ -151,7 +151,7 @@ function spawnDaemon(options: {
   const log = openSync(join(runDir, 'daemon.log'), 'a', 0o600);
   // `ip netns exec` would mount a /sys of its own, without the control groups.
   return spawn(
-    'nsenter',
+    '/usr/bin/nsenter',
     [
       `--net=/run/netns/${namespace}`,
       'unshare',

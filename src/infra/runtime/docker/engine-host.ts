@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import Docker, { type Container, type ContainerInfo, type ContainerInspectInfo } from 'dockerode';
+import type Docker from 'dockerode';
+import type { Container, ContainerInfo, ContainerInspectInfo } from 'dockerode';
 import type { Clock } from '../../../kernel/clock.ts';
 import { FlotillaError, unavailable } from '../../../kernel/errors.ts';
 import type { Logger } from '../../../kernel/log.ts';
@@ -14,6 +14,7 @@ import {
   secretFiles,
   WORKER_USER,
 } from './container-spec.ts';
+import { engineClient } from './engine-client.ts';
 import { explained, reasonOf, statusOf } from './engine-errors.ts';
 import { exitFacts } from './exit-facts.ts';
 import type { DockerHost } from './hosts.ts';
@@ -59,8 +60,8 @@ export class EngineHost {
   constructor(options: EngineHostOptions) {
     this.#options = options;
     const { host, clock, log } = options;
-    this.#docker = new Docker({ ...connection(host), timeout: options.silentMs ?? SILENT_MS });
-    this.#patient = new Docker(connection(host));
+    this.#docker = engineClient(host, options.silentMs ?? SILENT_MS);
+    this.#patient = engineClient(host, null);
     this.#network = new WorkerNetwork(this.#docker, options.fleetId);
     this.#images = new ImagePull(this.#patient, host.name, clock, log);
   }
@@ -287,18 +288,3 @@ const identity = (labels: Record<string, string>) => ({
   epoch: Number(labels[LABEL.epoch]),
   generation: Number(labels[LABEL.generation]),
 });
-
-function connection({ address, tlsDir }: DockerHost): Docker.DockerOptions {
-  if (address.startsWith('unix://')) return { socketPath: address.slice('unix://'.length) };
-  const { hostname, port } = new URL(address.replace(/^tcp:/, 'http:'));
-  if (tlsDir === null) return { protocol: 'http', host: hostname, port };
-  const pem = (name: string): Buffer => readFileSync(join(tlsDir, name));
-  return {
-    protocol: 'https',
-    host: hostname,
-    port,
-    ca: pem('ca.pem'),
-    cert: pem('cert.pem'),
-    key: pem('key.pem'),
-  };
-}
