@@ -235,6 +235,15 @@ export const ackSchema = z
   .refine(exactlyOne, oneOf);
 export const ackedSchema = z.object({ ...ok, acked: z.literal(true) });
 
+export const nextSchema = z
+  .object({ ...rawOrRaws, whatsappId: whatsappId.nullish() })
+  .refine(({ raw, raws }) => raw === undefined || raws === undefined, {
+    error: 'at most one of raw and raws may be given',
+    path: ['raw'],
+  })
+  .describe('What is acknowledged; nothing: a claim alone.');
+export const nextAnswerSchema = claimedSchema.extend({ acked: z.literal(true).optional() });
+
 const claimId = z.string().max(256, 'is too long').nullish();
 
 export const nackSchema = z.object({

@@ -1,10 +1,12 @@
+import type { RequestListener } from 'node:http';
 import express, { type Express } from 'express';
 import helmet from 'helmet';
 import type { FlotillaError } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type { Authenticator } from './auth.ts';
 import { docsPage } from './docs-page.ts';
-import { errorHandler, unknownRoute } from './errors.ts';
+import { createFail, errorHandler, unknownRoute } from './errors.ts';
+import { hotRoutes } from './hot-routes.ts';
 import { createHttpMetrics, type HttpMetrics } from './metrics.ts';
 import { createRegistry, openApiDocument } from './openapi.ts';
 import { requestId } from './request-id.ts';
@@ -22,8 +24,14 @@ export interface AppOptions {
   classify?: (error: unknown) => FlotillaError | undefined;
 }
 
+/** The application, and the listener that puts the hot routes before it. */
+export interface App {
+  express: Express;
+  listener: RequestListener;
+}
+
 /** The whole HTTP surface: middleware in order, the modules' routes, documents, and errors last. */
-export function createApp(options: AppOptions): Express {
+export function createApp(options: AppOptions): App {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -32,13 +40,12 @@ export function createApp(options: AppOptions): Express {
   const metrics = options.metrics ?? createHttpMetrics();
   app.use(requestId);
   app.use(metrics.middleware);
-  app.use(
-    helmet({
-      contentSecurityPolicy: {
-        directives: { 'upgrade-insecure-requests': null, 'img-src': ["'self'", 'data:'] },
-      },
-    }),
-  );
+  const secureHeaders = helmet({
+    contentSecurityPolicy: {
+      directives: { 'upgrade-insecure-requests': null, 'img-src': ["'self'", 'data:'] },
+    },
+  });
+  app.use(secureHeaders);
   const registry = createRegistry();
   const routes = new Routes(registry, options.auth);
   for (const module of options.modules) module(routes);
@@ -57,6 +64,8 @@ export function createApp(options: AppOptions): Express {
   });
   app.use('/docs', docsPage());
   app.use(unknownRoute);
-  app.use(errorHandler(options.log, options.classify ?? (() => undefined)));
-  return app;
+  const fail = createFail(options.log, options.classify ?? (() => undefined));
+  app.use(errorHandler(fail));
+  const listener = hotRoutes({ routes: routes.hot, otherwise: app, secureHeaders, metrics, fail });
+  return { express: app, listener };
 }

@@ -1,4 +1,5 @@
-import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ErrorRequestHandler, RequestHandler } from 'express';
 import { type ErrorKind, FlotillaError, messageOf, notFound } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type { ErrorBody } from '../../protocol/common.ts';
@@ -21,23 +22,24 @@ export const unknownRoute: RequestHandler = (req) => {
   throw notFound('unknown_route', `There is no ${req.method} ${req.path}.`);
 };
 
+/** Answers a request that failed. `route` is its pattern if one matched, else its path. */
+export type Fail = (
+  error: unknown,
+  req: IncomingMessage,
+  res: ServerResponse,
+  about: { requestId: string; route: string },
+) => void;
+
 /**
  * @param classify turns a dependency's own error (Redis gone, SQL full) into a FlotillaError; undefined if it is none
  */
-export function errorHandler(
-  log: Logger,
-  classify: (error: unknown) => FlotillaError | undefined,
-): ErrorRequestHandler {
-  return (error: unknown, req, res, _next) => {
-    const requestId = (res.locals.requestId as string | undefined) ?? '';
+export function createFail(log: Logger, classify: (error: unknown) => FlotillaError | undefined): Fail {
+  return (error, req, res, { requestId, route }) => {
     // A client that has gone wants no answer, and nothing went wrong on our side.
     if (req.socket.destroyed && !res.writable) return;
     const known = asFlotillaError(error) ?? classify(error);
     if (!known) {
-      log.error(
-        { requestId, method: req.method, path: req.route?.path ?? req.path, error: stackOf(error) },
-        'request failed',
-      );
+      log.error({ requestId, method: req.method, path: route, error: stackOf(error) }, 'request failed');
     }
     if (res.headersSent) {
       res.destroy();
@@ -51,11 +53,29 @@ export function errorHandler(
       requestId,
     };
     if (known?.retryAfterSeconds !== undefined) res.setHeader('Retry-After', String(known.retryAfterSeconds));
-    res.status(known ? STATUS[known.kind] : 500);
-    if (req.complete) res.json(body);
-    else answerEarly(req, res, body);
+    res.statusCode = known ? STATUS[known.kind] : 500;
+    const bytes = Buffer.from(JSON.stringify(body));
+    res.setHeader('Content-Type', JSON_TYPE);
+    res.setHeader('Content-Length', bytes.length);
+    if (req.complete || !hasBody(req)) res.end(bytes);
+    else answerEarly(req, res, bytes);
   };
 }
+
+export const JSON_TYPE = 'application/json; charset=utf-8';
+
+/** The same for what fails within Express. */
+export const errorHandler =
+  (fail: Fail): ErrorRequestHandler =>
+  (error: unknown, req, res, _next) =>
+    fail(error, req, res, {
+      requestId: (res.locals.requestId as string | undefined) ?? '',
+      route: (req.route as { path?: string } | undefined)?.path ?? req.path,
+    });
+
+/** A request that is refused at once is not complete yet, even if nothing more is to come. */
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 
 /** How long the rest of a refused body is still read and thrown away. */
 const LINGER_MS = 2_000;
@@ -65,11 +85,8 @@ const LINGER_MS = 2_000;
  * writing, and it would never see the answer; reading to the end could take a gigabyte. So: answer, read on for a
  * moment, close.
  */
-function answerEarly(req: Request, res: Response, body: object): void {
-  const bytes = Buffer.from(JSON.stringify(body));
+function answerEarly(req: IncomingMessage, res: ServerResponse, bytes: Buffer): void {
   res.setHeader('Connection', 'close');
-  res.setHeader('Content-Type', 'application/json; charset=utf-8');
-  res.setHeader('Content-Length', bytes.length);
   res.write(bytes);
   const end = (): void => {
     clearTimeout(timer);
@@ -84,6 +101,13 @@ function answerEarly(req: Request, res: Response, body: object): void {
 const stackOf = (error: unknown): string =>
   error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
 
+export const malformedJson = (error: unknown): FlotillaError =>
+  new FlotillaError(
+    'invalid',
+    'malformed_json',
+    `The body is not valid JSON: ${messageOf(error).slice(0, 120)}`,
+  );
+
 /** Errors of Express and its body parser carry a `type` and a `status`. */
 function asFlotillaError(error: unknown): FlotillaError | undefined {
   if (error instanceof FlotillaError) return error;
@@ -91,11 +115,7 @@ function asFlotillaError(error: unknown): FlotillaError | undefined {
   const { type, status } = error as { type?: string; status?: number };
   switch (type) {
     case 'entity.parse.failed':
-      return new FlotillaError(
-        'invalid',
-        'malformed_json',
-        `The body is not valid JSON: ${messageOf(error).slice(0, 120)}`,
-      );
+      return malformedJson(error);
     case 'entity.too.large':
       return new FlotillaError(
         'too_large',

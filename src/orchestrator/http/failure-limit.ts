@@ -1,4 +1,4 @@
-import type { Request } from 'express';
+import type { IncomingMessage } from 'node:http';
 import type { RateLimiterMemory } from 'rate-limiter-flexible';
 import { FlotillaError } from '../../kernel/errors.ts';
 
@@ -6,7 +6,7 @@ import { FlotillaError } from '../../kernel/errors.ts';
  * Slows down whoever guesses keys: after too many wrong ones an address is answered 429. Right keys are not counted,
  * and pass even then.
  */
-export function createFailureLimit(limiter: RateLimiterMemory): (req: Request) => void {
+export function createFailureLimit(limiter: RateLimiterMemory): (req: IncomingMessage) => void {
   const blockedUntil = new Map<string, number>();
   return (req) => {
     const address = req.socket.remoteAddress ?? 'unknown';

@@ -4,6 +4,8 @@ import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client
 export interface HttpMetrics {
   readonly registry: Registry;
   readonly middleware: RequestHandler;
+  /** Counts a request that has been answered. `route` is the pattern, never the path. */
+  answered(method: string, route: string, status: number, startedAtMs: number): void;
 }
 
 /** Process metrics, and every request by method, route and status. */
@@ -23,17 +25,23 @@ export function createHttpMetrics(): HttpMetrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
     registers: [registry],
   });
+  const answered = (method: string, route: string, status: number, startedAtMs: number): void => {
+    requests.inc({ method, route, status });
+    if (!WAITING_ROUTE.test(route)) {
+      duration.observe({ method, route }, (performance.now() - startedAtMs) / 1000);
+    }
+  };
   const middleware: RequestHandler = (req, res, next) => {
-    const startedAt = performance.now();
+    const startedAtMs = performance.now();
     res.once('finish', () => {
       // The pattern, never the path: ids in labels would grow without bound.
       const route = (req.route as { path?: string } | undefined)?.path ?? 'unknown';
-      requests.inc({ method: req.method, route, status: res.statusCode });
-      if (!route.endsWith('/claim') && route !== '/api/events') {
-        duration.observe({ method: req.method, route }, (performance.now() - startedAt) / 1000);
-      }
+      answered(req.method, route, res.statusCode, startedAtMs);
     });
     next();
   };
-  return { registry, middleware };
+  return { registry, middleware, answered };
 }
+
+/** What waits for something to come says nothing about our speed. */
+const WAITING_ROUTE = /\/outbox\/(claim|next)$|^\/api\/events$/;

@@ -1,12 +1,18 @@
+import type { IncomingMessage } from 'node:http';
 import type { RequestHandler } from 'express';
 import { newRequestId } from '../../kernel/ids.ts';
 
 const SANE = /^[\w.:@-]{1,128}$/;
 
-/** Takes over the caller's `X-Request-ID` if it is sane, else makes one, and says it in the answer. */
-export const requestId: RequestHandler = (req, res, next) => {
+/** The caller's `X-Request-ID` if it is sane, else a new one. */
+export function requestIdOf(req: IncomingMessage): string {
   const given = req.headers['x-request-id'];
-  const id = typeof given === 'string' && SANE.test(given) ? given : newRequestId();
+  return typeof given === 'string' && SANE.test(given) ? given : newRequestId();
+}
+
+/** Gives each request its id, and says it in the answer. */
+export const requestId: RequestHandler = (req, res, next) => {
+  const id = requestIdOf(req);
   res.locals.requestId = id;
   res.setHeader('X-Request-ID', id);
   next();

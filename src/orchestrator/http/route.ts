@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { OpenAPIRegistry, RouteConfig } from '@asteasolutions/zod-to-openapi';
 import express, { type NextFunction, type Request, type Response, type Router } from 'express';
 import { z } from 'zod';
@@ -31,6 +32,21 @@ export interface RouteSpec<P extends z.ZodType, Q extends z.ZodType, B extends z
   successStatus?: number;
   /** Statuses that callers have to expect besides 400, 401 and 503. */
   errors?: number[];
+  /** Served beside Express's router when the request is an ordinary one; see hot-routes.ts. */
+  hot?: boolean;
+}
+
+/** A route as both ways of serving it see it: what is left is to read the request and to write the answer. */
+export interface ServedRoute {
+  /** In Express's notation, which is also the label of the metrics. */
+  path: string;
+  readsBody: boolean;
+  bodyLimit: number;
+  successStatus: number;
+  /** @throws FlotillaError 401, 403, 429 */
+  authenticate(req: IncomingMessage, sessionId: unknown): WorkerIdentity;
+  /** Validates and handles. @throws FlotillaError 400 and whatever the handler throws */
+  call(input: RouteContext<unknown, unknown, unknown>): Promise<Answer> | Answer;
 }
 
 export interface RouteContext<P, Q, B> {
@@ -69,6 +85,8 @@ const DEFAULT_BODY_LIMIT = 1024 * 1024;
 export class Routes {
   readonly router: Router = express.Router();
   readonly registry: OpenAPIRegistry;
+  /** By path as in OpenAPI; all are POST. */
+  readonly hot = new Map<string, ServedRoute>();
   readonly #auth: Authenticator;
   readonly #methods = new Map<string, Set<string>>();
 
@@ -88,17 +106,31 @@ export class Routes {
     const path = spec.path.replaceAll(/\{(\w+)\}/g, ':$1');
     const methods = this.#methods.get(path) ?? new Set();
     this.#methods.set(path, methods.add(spec.method.toUpperCase()));
-    const parseBody = spec.body ? [jsonParser(spec.bodyLimit ?? DEFAULT_BODY_LIMIT)] : [];
+    const served: ServedRoute = {
+      path,
+      readsBody: spec.body !== undefined,
+      bodyLimit: spec.bodyLimit ?? DEFAULT_BODY_LIMIT,
+      successStatus: spec.successStatus ?? 200,
+      authenticate: (req, sessionId) => this.#authenticate(spec.audience, req, sessionId),
+      call: (input) =>
+        handler({
+          ...input,
+          params: parse(spec.params, input.params, 'path') as z.infer<P>,
+          query: parse(spec.query, input.query, 'query') as z.infer<Q>,
+          body: parse(spec.body, input.body, 'body') as z.infer<B>,
+        }),
+    };
+    if (spec.hot) this.hot.set(spec.path, served);
+    const parseBody = served.readsBody ? [jsonParser(served.bodyLimit)] : [];
     const authenticate = (req: Request, res: Response, next: NextFunction): void => {
-      res.locals.worker = this.#authenticate(spec.audience, req);
+      res.locals.worker = served.authenticate(req, req.params.id);
       next();
     };
     this.router[spec.method](path, authenticate, ...parseBody, async (req: Request, res: Response) => {
-      const answer = await handler({
-        params: parse(spec.params, req.params, 'path') as z.infer<P>,
-        query: parse(spec.query, req.query, 'query') as z.infer<Q>,
-        // No body at all is an empty object: every field may be left out of a request that needs none.
-        body: parse(spec.body, req.body ?? {}, 'body') as z.infer<B>,
+      const answer = await served.call({
+        params: req.params,
+        query: req.query,
+        body: req.body as unknown,
         req,
         res,
         requestId: res.locals.requestId as string,
@@ -106,7 +138,7 @@ export class Routes {
       });
       if (answer === undefined) return;
       if (answer instanceof Reply) res.status(answer.status).json(answer.body);
-      else res.status(spec.successStatus ?? 200).json(answer);
+      else res.status(served.successStatus).json(answer);
     });
     this.registry.registerPath(openApiEntry(spec));
   }
@@ -123,11 +155,10 @@ export class Routes {
     }
   }
 
-  #authenticate(audience: Audience, req: Request): WorkerIdentity {
+  #authenticate(audience: Audience, req: IncomingMessage, sessionId: unknown): WorkerIdentity {
     if (audience === 'management') this.#auth.management(req);
     if (audience !== 'worker') return NO_WORKER;
-    const { id } = req.params;
-    return this.#auth.worker(req, typeof id === 'string' ? id : null);
+    return this.#auth.worker(req, typeof sessionId === 'string' ? sessionId : null);
   }
 }
 

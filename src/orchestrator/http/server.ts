@@ -1,25 +1,25 @@
 import { createServer, IncomingMessage, type Server, ServerResponse } from 'node:http';
-import type { Express } from 'express';
+import type { App } from './app.ts';
 
 /**
  * An HTTP server whose requests and responses are born with Express's prototypes. Express changes the prototype
  * of both on every request, which costs more than the rest of a small request together; when they already have it,
  * the change is none.
  */
-export function createHttpServer(app: Express): Server {
+export function createHttpServer({ express, listener }: App): Server {
   return createServer(
     {
-      IncomingMessage: bornAs(IncomingMessage, app.request),
+      IncomingMessage: bornAs(IncomingMessage, express.request),
       ServerResponse: bornAs(
         ServerResponse,
-        app.response,
+        express.response,
       ) as unknown as typeof ServerResponse<IncomingMessage>,
       requestTimeout: 300_000,
       headersTimeout: 15_000,
       keepAliveTimeout: 65_000,
       maxHeaderSize: 16 * 1024,
     },
-    app,
+    listener,
   );
 }
 

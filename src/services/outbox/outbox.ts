@@ -93,17 +93,22 @@ export class Outbox {
     return result;
   }
 
-  /** Ends tasks as sent. A repeat, or a raw string that nobody knows, changes nothing. */
+  /**
+   * Ends tasks as sent. A repeat, or a raw string that nobody knows, changes nothing.
+   * @param wake false if the caller claims what comes next by itself
+   * @returns how many were ended by this call, and how many wait behind them
+   */
   async ack(
     sessionId: string,
     tasks: readonly { raw: string; whatsappId: string | null }[],
-  ): Promise<{ ended: number }> {
+    wake = true,
+  ): Promise<{ ended: number; queued: number }> {
     const { ended, queued } = await this.#store.ack(
       sessionId,
       tasks.map(({ raw, whatsappId }) => ({ raw, whatsappId: whatsappId ?? '' })),
     );
-    if (queued > 0) this.#wakeUps.publish(sessionId);
-    return { ended };
+    if (wake && queued > 0) this.#wakeUps.publish(sessionId);
+    return { ended, queued };
   }
 
   /** @throws FlotillaError `stale_epoch` */

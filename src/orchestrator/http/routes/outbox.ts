@@ -38,6 +38,7 @@ export const outboxRoutes =
         bodyLimit: MAX_ENQUEUE_BODY_BYTES,
         response: enqueuedSchema,
         errors: [404, 413, 415],
+        hot: true,
       },
       async ({ params, body }) => {
         const { many, tasks } = parseEnqueue(body);

@@ -1,4 +1,4 @@
-import type { Response } from 'express';
+import type { Request, Response } from 'express';
 import { taskOfRaw } from '../../../domain/task.ts';
 import { type Clock, toIso } from '../../../kernel/clock.ts';
 import { invalid } from '../../../kernel/errors.ts';
@@ -12,12 +12,15 @@ import {
   MAX_ACK_BODY_BYTES,
   nackedSchema,
   nackSchema,
+  nextAnswerSchema,
+  nextSchema,
   touchedSchema,
   touchSchema,
 } from '../../../protocol/outbox.ts';
-import type { ClaimHub } from '../../../services/outbox/claim-hub.ts';
+import type { ClaimHub, Poll } from '../../../services/outbox/claim-hub.ts';
 import type { Outbox } from '../../../services/outbox/outbox.ts';
 import type { Claim } from '../../../services/outbox/ports.ts';
+import type { WorkerIdentity } from '../auth.ts';
 import type { RouteModule } from '../route.ts';
 
 const BASE = '/api/worker/sessions/{id}/outbox';
@@ -31,6 +34,18 @@ export interface WorkerOutboxDeps {
 export const workerOutboxRoutes =
   ({ outbox, hub, clock }: WorkerOutboxDeps): RouteModule =>
   (routes) => {
+    /** What was claimed for a client that has gone meanwhile goes back. */
+    const deliver = async (
+      sessionId: string,
+      claim: Claim | null,
+      many: boolean,
+      gone: AbortSignal,
+    ): Promise<object | undefined> => {
+      if (!gone.aborted) return answerOf(claim, many, clock.nowMs());
+      if (claim) await hub.giveBack(sessionId, claim);
+      return undefined;
+    };
+
     routes.add(
       {
         method: 'post',
@@ -45,24 +60,51 @@ export const workerOutboxRoutes =
         query: claimQuery,
         response: claimedSchema,
         errors: [403, 409],
+        hot: true,
       },
       async ({ params, query, req, res, worker }) => {
         const gone = whenGone(res);
-        const claim = await hub.claim(
-          {
-            sessionId: params.id,
-            epoch: worker.epoch,
-            requestId: claimRequestId(req.headers['x-claim-request']),
-            max: query.max ?? 1,
-            timeoutMs: query.timeout * 1000,
-          },
-          gone,
-        );
-        if (gone.aborted) {
+        const claim = await hub.claim(pollOf(params.id, worker, query, req), gone.signal);
+        return await deliver(params.id, claim, query.max !== undefined, gone.signal);
+      },
+    );
+
+    routes.add(
+      {
+        method: 'post',
+        path: `${BASE}/next`,
+        tag: 'worker',
+        summary: 'Acknowledges what was sent and waits for the next task, in one request',
+        description:
+          'As an ack followed by a claim. The ack counts also where the claim is refused or finds nothing, and the ' +
+          'request can be repeated as a whole. See docs/protocol.md.',
+        audience: 'worker',
+        params: sessionPath,
+        query: claimQuery,
+        body: nextSchema,
+        bodyLimit: MAX_ACK_BODY_BYTES,
+        response: nextAnswerSchema,
+        errors: [403, 409, 413],
+        hot: true,
+      },
+      async ({ params, query, body, req, res, worker }) => {
+        const gone = whenGone(res);
+        const tasks = tasksOf(body);
+        // Sent one behind the other on one connection: the claim finds the session free.
+        const acking = tasks.length > 0 ? outbox.ack(params.id, tasks, false) : null;
+        const claiming = hub.claim(pollOf(params.id, worker, query, req), gone.signal);
+        try {
+          const acked = await acking;
+          // Should they have been turned round after all, the claim has found its own task in flight, and waits.
+          if (acked && acked.queued > 0) hub.wake(params.id);
+        } catch (error) {
+          gone.abort();
+          const claim = await claiming.catch(() => null);
           if (claim) await hub.giveBack(params.id, claim);
-          return undefined;
+          throw error;
         }
-        return answerOf(claim, query.max !== undefined, clock.nowMs());
+        const answer = await deliver(params.id, await claiming, query.max !== undefined, gone.signal);
+        return answer && (acking ? { ...answer, acked: true } : answer);
       },
     );
 
@@ -78,15 +120,10 @@ export const workerOutboxRoutes =
         bodyLimit: MAX_ACK_BODY_BYTES,
         response: ackedSchema,
         errors: [403, 413],
+        hot: true,
       },
       async ({ params, body }) => {
-        const raws = body.raws ?? [body.raw ?? ''];
-        // Many messages cannot share one id.
-        const whatsappId = raws.length === 1 ? (body.whatsappId ?? null) : null;
-        await outbox.ack(
-          params.id,
-          raws.map((raw) => ({ raw, whatsappId })),
-        );
+        await outbox.ack(params.id, tasksOf(body));
         return { status: 'ok', acked: true };
       },
     );
@@ -103,6 +140,7 @@ export const workerOutboxRoutes =
         bodyLimit: MAX_ACK_BODY_BYTES,
         response: nackedSchema,
         errors: [403, 409, 413],
+        hot: true,
       },
       async ({ params, body, worker }) => ({
         status: 'ok',
@@ -131,6 +169,7 @@ export const workerOutboxRoutes =
         bodyLimit: MAX_ACK_BODY_BYTES,
         response: touchedSchema,
         errors: [403, 409, 413],
+        hot: true,
       },
       async ({ params, body, worker }) => {
         const { leaseMs } = await outbox.touch({
@@ -145,7 +184,7 @@ export const workerOutboxRoutes =
   };
 
 /** Aborted when the client goes away before it has its answer. */
-function whenGone(res: Response): AbortSignal {
+function whenGone(res: Response): AbortController {
   const gone = new AbortController();
   // A body that nobody reads would hide the end of the connection.
   res.req.resume();
@@ -153,8 +192,34 @@ function whenGone(res: Response): AbortSignal {
   res.once('close', () => {
     if (!res.writableFinished) gone.abort();
   });
-  return gone.signal;
+  return gone;
 }
+
+interface Ended {
+  raw?: string | undefined;
+  raws?: string[] | undefined;
+  whatsappId?: string | null | undefined;
+}
+
+function tasksOf({ raw, raws, whatsappId }: Ended): { raw: string; whatsappId: string | null }[] {
+  const all = raws ?? (raw === undefined ? [] : [raw]);
+  // Many messages cannot share one id.
+  const id = all.length === 1 ? (whatsappId ?? null) : null;
+  return all.map((one) => ({ raw: one, whatsappId: id }));
+}
+
+const pollOf = (
+  sessionId: string,
+  worker: WorkerIdentity,
+  query: { timeout: number; max?: number | undefined },
+  req: Request,
+): Poll => ({
+  sessionId,
+  epoch: worker.epoch,
+  requestId: claimRequestId(req.headers['x-claim-request']),
+  max: query.max ?? 1,
+  timeoutMs: query.timeout * 1000,
+});
 
 function claimRequestId(header: string | string[] | undefined): string | null {
   if (header === undefined) return null;
