@@ -186,11 +186,13 @@ export class EngineHost {
       WORKER_USER,
     );
     const network = await this.#ask(() => this.#network.id());
-    const container = await this.#create(containerOptions(spec, { fleetId, image, network }));
+    const options = containerOptions(spec, { fleetId, image, network });
+    const container = await this.#create(options);
     try {
       await this.#ask(() => container.putArchive(files, { path: SECRETS_DIR }));
       await this.#ask(() => container.start());
-      return await this.#observe(await this.#ask(() => container.inspect()));
+      // One that has ended by now shows in the next list.
+      return this.#running(options.Labels ?? {}, this.#options.clock.nowMs() + this.#aheadMs);
     } catch (error) {
       if (statusOf(error) === 404) this.#network.forget();
       await container.remove({ force: true, v: true }).catch(() => undefined);
