@@ -1,4 +1,4 @@
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { hash, randomBytes, randomUUID } from 'node:crypto';
 
 declare const brand: unique symbol;
 type Brand<T, B extends string> = T & { readonly [brand]: B };
@@ -34,6 +34,6 @@ export const taskIdOfJob = (jobId: string, index: number): TaskId => `${jobId}-$
  * @returns `3EB0` followed by 18 upper-case hex digits
  */
 export function whatsappMessageId(sessionId: string, taskId: string): string {
-  const digest = createHash('sha256').update(sessionId).update('\0').update(taskId).digest('hex');
+  const digest = hash('sha256', `${sessionId}\0${taskId}`, 'hex');
   return `3EB0${digest.slice(0, 18).toUpperCase()}`;
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import Table from 'cli-table3';
 import { bench as allocation } from './allocation.ts';
 import { bench as fleet } from './fleet.ts';
+import { bench as http } from './http.ts';
 import { bench as intake } from './intake.ts';
 import { bench as outbox } from './outbox.ts';
 import type { BenchRow, Report } from './report.ts';
@@ -11,6 +12,7 @@ import type { BenchRow, Report } from './report.ts';
 const SUITES: Record<string, { title: string; run: (report: Report) => Promise<void> }> = {
   allocation: { title: 'Allocation', run: allocation },
   outbox: { title: 'Outbox', run: outbox },
+  http: { title: 'Whole cycles over HTTP', run: http },
   intake: { title: 'Intake and dispatch', run: intake },
   fleet: { title: 'Workers', run: fleet },
 };

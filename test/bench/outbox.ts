@@ -1,16 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import { canonicalRaw, DEFAULT_LEASE_POLICY } from '../../src/domain/task.ts';
-import { openDatabase } from '../../src/infra/database/database.ts';
-import { createRedis, createSubscriber } from '../../src/infra/redis/client.ts';
+import { createRedis } from '../../src/infra/redis/client.ts';
 import { RedisOutboxStore } from '../../src/infra/redis/outbox-store.ts';
 import { ScriptRunner } from '../../src/infra/redis/scripts.ts';
-import { systemClock } from '../../src/kernel/clock.ts';
 import { silentLogger } from '../../src/kernel/log.ts';
-import { composeOutbox } from '../../src/orchestrator/compose-outbox.ts';
-import { asManager, asWorker, startTestServer } from '../helpers/http.ts';
 import { startRedis } from '../helpers/redis.ts';
 import type { Report } from './report.ts';
 
@@ -19,7 +11,7 @@ const SESSIONS = 1000;
 const AT_ONCE = 50;
 type Client = ReturnType<typeof createRedis>;
 
-/** Enqueue, claim and ack a second: the scripts beside raw Redis commands, and the whole way over HTTP. */
+/** Enqueue, claim and ack a second: the scripts beside raw Redis commands. */
 export async function bench(report: Report): Promise<void> {
   const server = await startRedis({ appendOnly: true });
   const connection = { url: server.url, name: 'bench', log: silentLogger };
@@ -27,10 +19,6 @@ export async function bench(report: Report): Promise<void> {
   try {
     await scripts(redis, report);
     await memory(redis, report);
-    await redis.flushall();
-    const subscriber = createSubscriber(connection);
-    await overHttp(redis, subscriber, report);
-    subscriber.disconnect();
   } finally {
     redis.disconnect();
     await server.stop();
@@ -146,64 +134,6 @@ async function memory(redis: Client, report: Report): Promise<void> {
     unit: 'B',
     baseline: 'list alone',
     ratio: outbox / list,
-  });
-}
-
-async function overHttp(redis: Client, subscriber: Client, report: Report): Promise<void> {
-  const dir = await mkdtemp(join(tmpdir(), 'flotilla-bench-'));
-  const database = await openDatabase({ sqlitePath: join(dir, 'bench.sqlite') });
-  const parts = composeOutbox({
-    redis,
-    subscriber,
-    scripts: new ScriptRunner(redis),
-    database,
-    leases: DEFAULT_LEASE_POLICY,
-    isDeleted: async () => false,
-    clock: systemClock,
-    log: silentLogger,
-  });
-  await parts.service.start();
-  const http = await startTestServer(parts.routes);
-  try {
-    for (const [batch, cycles, lanes] of [
-      [1, 6_000, 64],
-      [16, 64_000, 32],
-    ] as const) {
-      const took = await runClient({
-        url: http.url,
-        sessions: SESSIONS,
-        cycles,
-        batch,
-        lanes,
-        headers: { ...asManager, ...asWorker },
-      });
-      const how = batch === 1 ? 'one a request' : `${batch} a request`;
-      report({
-        figure: `enqueue, claim, ack over HTTP, ledger in SQL, ${how}`,
-        value: cycles / took,
-        unit: 'tasks/s',
-      });
-      const behind = performance.now();
-      while ((await parts.ledger.backlog()) > 0) await systemClock.sleep(20);
-      report({
-        figure: `ledger caught up after that, ${how}`,
-        value: performance.now() - behind,
-        unit: 'ms',
-      });
-    }
-  } finally {
-    await http.stop();
-    await parts.service.stop();
-    await database.close();
-    await rm(dir, { recursive: true, force: true });
-  }
-}
-
-function runClient(workerData: object): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL('./outbox-client.ts', import.meta.url), { workerData });
-    worker.once('message', resolve);
-    worker.once('error', reject);
   });
 }
 
