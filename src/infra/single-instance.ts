@@ -1,7 +1,8 @@
-import { accessSync, constants, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { messageOf } from '../kernel/errors.ts';
+import { makeDirectory } from './make-directory.ts';
 
 /** The right to be the only one that works on a data directory. */
 export interface InstanceLock {
@@ -52,7 +53,7 @@ export function lockDataDirectory(dataDir: string): InstanceLock {
 
 function makeUsable(dataDir: string): void {
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    makeDirectory(dataDir);
     accessSync(dataDir, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;

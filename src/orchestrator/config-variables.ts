@@ -66,7 +66,7 @@ const url = (protocols: RegExp, text: string) =>
 
 const text = z.string().optional() as z.ZodType<Text>;
 const textOr = (fallback: string) => z.string().default(fallback) as unknown as z.ZodType<string>;
-const secretText = z.string().min(8, 'must have at least 8 characters').optional() as z.ZodType<Text>;
+const secretText = z.string().optional() as z.ZodType<Text>;
 
 /** Every variable that the orchestrator and the dispatcher read. */
 export const variables = {
@@ -86,7 +86,7 @@ export const variables = {
   ),
   AUTH_ENCRYPTION_KEY: variable(
     'AUTH_ENCRYPTION_KEY',
-    'Encrypts the credentials of the sessions at rest: 32 bytes as hex or base64. Made at the first start in development; required in production. Lost key, lost pairings.',
+    'Encrypts the credentials of the sessions at rest: 32 bytes as hex or base64. Made at the first start and kept under DATA_DIR; give your own where several orchestrators share a database. Lost key, lost pairings.',
     z
       .string()
       .refine((v) => keyBytes(v) === 32, 'must be 32 bytes, as 64 hex digits or base64')

@@ -132,11 +132,9 @@ function rawValue(variable: ConfigVariable<unknown>, env: Environment): string |
 }
 
 function refuseInsecure(config: Config): void {
-  const missing = [
-    config.apiKey ? null : 'API_KEY',
-    config.webhookSecret ? null : 'WEBHOOK_SECRET',
-    config.authEncryptionKey ? null : 'AUTH_ENCRYPTION_KEY',
-  ].filter((name) => name !== null);
+  const missing = [config.apiKey ? null : 'API_KEY', config.webhookSecret ? null : 'WEBHOOK_SECRET'].filter(
+    (name) => name !== null,
+  );
   if (missing.length > 0) {
     throw new ConfigError(
       `${missing.join(' and ')} must be set in production (or ${missing.map((n) => `${n}_FILE`).join(', ')}).`,
@@ -146,8 +144,8 @@ function refuseInsecure(config: Config): void {
     ['API_KEY', config.apiKey],
     ['WEBHOOK_SECRET', config.webhookSecret],
   ] as const) {
-    if (value !== null && value.length < 16)
-      throw new ConfigError(`${name} must have at least 16 characters in production.`);
+    if (value !== null && value.length < 8)
+      throw new ConfigError(`${name} must have at least 8 characters in production.`);
   }
 }
 

@@ -1,6 +1,7 @@
-import { accessSync, constants, mkdirSync } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Database, openDatabase } from '../infra/database/database.ts';
+import { makeDirectory } from '../infra/make-directory.ts';
 import { messageOf } from '../kernel/errors.ts';
 import { type Config, ConfigError } from './config.ts';
 
@@ -24,7 +25,7 @@ export async function openStorage(config: Config): Promise<Database> {
 
 function makeWritable(name: string, dir: string): void {
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDirectory(dir);
     accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;

@@ -1,16 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import {
-  chmodSync,
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeSync,
-} from 'node:fs';
+import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { makeDirectory } from '../infra/make-directory.ts';
 import { type Config, ConfigError } from './config.ts';
 
 export interface Secrets {
@@ -69,7 +61,7 @@ function make(file: string): z.infer<typeof stored> {
     webhookSecret: randomBytes(24).toString('base64url'),
     authEncryptionKey: randomBytes(32).toString('hex'),
   };
-  mkdirSync(join(file, '..'), { recursive: true });
+  makeDirectory(join(file, '..'));
   // Written whole and synced before it gets its name: a half-written key file would lock every pairing away.
   const temporary = `${file}.${process.pid}.tmp`;
   const fd = openSync(temporary, 'w', 0o600);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { idSchema, pageQuery, phoneSchema } from './common.ts';
+import { PROVIDERS } from './providers.ts';
 
 /** The states of `domain/session-state.ts`, as clients see them. */
 export const sessionStateSchema = z.enum([
@@ -41,10 +42,7 @@ export const createSessionBody = z.object({
   phone: phoneSchema,
   tenant: z.string().trim().min(1, 'must not be empty').max(128).optional(),
   profile: z.string().min(1).max(4096).optional().describe('The id of an uploaded profile, or its line.'),
-  provider: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, 'must be a word in lower case')
-    .optional(),
+  provider: z.enum(PROVIDERS, `must be one of ${PROVIDERS.join(', ')}`).optional(),
   webhookUrl: webhookUrlSchema.optional(),
   resources: resourcesSchema.optional(),
   proxy: z

@@ -1,10 +1,12 @@
-import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
+import { chmodSync, closeSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Dialect, Kysely, PostgresDialect, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import pg from 'pg';
+import { makeDirectory } from '../make-directory.ts';
 import { up as initial } from './migrations/0001-initial.ts';
 import { up as leanTaskIndexes } from './migrations/0002-lean-task-indexes.ts';
+import { up as bindingLines } from './migrations/0003-binding-lines.ts';
 import type { Schema } from './schema.ts';
 import { threadedSqlite } from './sqlite-dialect.ts';
 
@@ -23,6 +25,7 @@ export type DatabaseLocation = { sqlitePath: string } | { postgresUrl: string };
 const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect) => Promise<void>> = {
   '0001-initial': initial,
   '0002-lean-task-indexes': leanTaskIndexes,
+  '0003-binding-lines': bindingLines,
 };
 
 /**
@@ -63,7 +66,7 @@ export async function openDatabase(location: DatabaseLocation): Promise<Database
 
 function sqliteDialect(path: string): Dialect {
   if (path !== ':memory:') {
-    mkdirSync(dirname(path), { recursive: true });
+    makeDirectory(dirname(path));
     // It holds messages and encrypted credentials: nobody else on the machine may read it.
     closeSync(openSync(path, 'a', 0o600));
     chmodSync(path, 0o600);

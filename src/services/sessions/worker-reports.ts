@@ -83,7 +83,7 @@ export class WorkerReports {
 
   /** @throws FlotillaError as `owned` */
   async take(sessionId: string, epoch: number, report: WorkerReport): Promise<ReportAnswer> {
-    const session = await this.owned(sessionId, epoch);
+    const session = await this.#heard(await this.owned(sessionId, epoch), epoch, report);
     if (await this.#deps.heartbeats.beat(sessionId)) this.#deps.fleet.wake();
     switch (report.type) {
       case 'PING':
@@ -104,6 +104,14 @@ export class WorkerReports {
         await this.#message(sessionId, report.id, report.data);
         return NOTHING;
     }
+  }
+
+  /** A worker without an epoch was not started by the runner: its first report is what says that it runs. */
+  async #heard(session: SessionRecord, epoch: number, report: WorkerReport): Promise<SessionRecord> {
+    if (epoch > 0 || session.state !== 'pending' || session.desired !== 'running') return session;
+    if (report.type !== 'QR_UPDATE' && report.type !== 'CONNECTED') return session;
+    await this.#deps.states.enter(session.id, 'starting', { reason: 'a worker of its own reports' });
+    return { ...session, state: 'starting' };
   }
 
   async answerCommand(
