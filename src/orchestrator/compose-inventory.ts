@@ -1,10 +1,13 @@
+import { createAesGcmSealer } from '../infra/crypto/aes-gcm-sealer.ts';
 import { SqlBindingStore } from '../infra/database/binding-store.ts';
 import type { Database } from '../infra/database/database.ts';
+import { createSessionStore } from '../infra/database/session-store.ts';
 import { RedisAlertStore } from '../infra/redis/alerts-store.ts';
 import { RedisBindingRegistry } from '../infra/redis/allocation-registry.ts';
 import { RedisPoolRepairs } from '../infra/redis/allocation-repairs.ts';
 import type { createRedis } from '../infra/redis/client.ts';
 import { RedisInventoryStore } from '../infra/redis/inventory-store.ts';
+import { createRestorableBindings } from '../infra/redis/restorable-bindings.ts';
 import type { ScriptRunner } from '../infra/redis/scripts.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { Service } from '../kernel/lifecycle.ts';
@@ -13,7 +16,9 @@ import { Alerts } from '../services/alerts/alerts.ts';
 import type { EventSink } from '../services/alerts/ports.ts';
 import { AlertWebhook } from '../services/alerts/webhook.ts';
 import { AllocationService } from '../services/allocation/allocation.ts';
+import { BindingRestoration } from '../services/allocation/binding-restoration.ts';
 import { Inventory } from '../services/inventory/inventory.ts';
+import type { RestorablePart } from '../services/restoration/ports.ts';
 import type { RouteModule } from './http/route.ts';
 import { inventoryRoutes } from './http/routes/inventory.ts';
 
@@ -24,6 +29,8 @@ export interface InventoryOptions {
   events: EventSink;
   rules: { maxSessionsPerProxy: number; maxSessionsPerPhone: number };
   uploadLimitBytes: number;
+  /** Encrypts what is kept of bindings; without it a Redis that has lost them stays without. */
+  encryptionKey?: string;
   alertWebhookUrl: string | null;
   onAlert(condition: string, raised: boolean): void;
   /** Further keys for `GET /status`. */
@@ -38,6 +45,8 @@ export interface InventoryParts {
   inventory: Inventory;
   allocation: AllocationService;
   alerts: Alerts;
+  /** Puts bindings and counters back. */
+  restoration: RestorablePart;
   routes: RouteModule[];
   /** Nothing runs by itself; stopping lets waiting alerts and audit rows go out. */
   service: Service;
@@ -52,10 +61,14 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
     scripts,
     caps: { sessionsPerProxy, sessionsPerPhone: rules.maxSessionsPerPhone },
   });
+  const bindingStore = new SqlBindingStore(
+    options.database.db,
+    options.encryptionKey === undefined ? undefined : createAesGcmSealer(options.encryptionKey),
+  );
   const allocation = new AllocationService({
     registry,
     repairs: new RedisPoolRepairs({ redis, scripts, registry, sessionsPerProxy }),
-    store: new SqlBindingStore(options.database.db),
+    store: bindingStore,
     clock,
     log,
   });
@@ -80,6 +93,15 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
     inventory,
     allocation,
     alerts,
+    restoration: new BindingRestoration({
+      bindings: createRestorableBindings({ redis, scripts, sessionsPerProxy }),
+      async kept() {
+        // What this process still has to write is newer than what stands there.
+        await allocation.flush();
+        return await bindingStore.kept();
+      },
+      sessions: () => createSessionStore(options.database).all(),
+    }),
     routes: [
       inventoryRoutes({
         inventory,

@@ -1,10 +1,13 @@
 import type { LeasePolicy } from '../domain/task.ts';
 import type { Database } from '../infra/database/database.ts';
+import { createPromiseStore } from '../infra/database/promise-store.ts';
 import { createTaskStore } from '../infra/database/task-store.ts';
 import type { createRedis } from '../infra/redis/client.ts';
 import { RedisLedgerStream } from '../infra/redis/ledger-stream.ts';
+import { MemoryGuard } from '../infra/redis/memory-guard.ts';
 import { RedisOutboxStore } from '../infra/redis/outbox-store.ts';
 import { RedisWakeUps } from '../infra/redis/outbox-wakeups.ts';
+import { createRestorableOutboxes } from '../infra/redis/restorable-outboxes.ts';
 import type { ScriptRunner } from '../infra/redis/scripts.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { Service } from '../kernel/lifecycle.ts';
@@ -14,6 +17,8 @@ import { TaskLedger } from '../services/ledger/task-ledger.ts';
 import { ClaimHub } from '../services/outbox/claim-hub.ts';
 import { CachedDeletedSessions } from '../services/outbox/deleted-sessions.ts';
 import { Outbox } from '../services/outbox/outbox.ts';
+import { OutboxRestoration } from '../services/restoration/outbox-restoration.ts';
+import type { RestorablePart } from '../services/restoration/ports.ts';
 import type { RouteModule } from './http/route.ts';
 import { outboxRoutes } from './http/routes/outbox.ts';
 import { workerOutboxRoutes } from './http/routes/worker-outbox.ts';
@@ -42,6 +47,8 @@ export interface OutboxParts {
   ledger: TaskLedger;
   follower: LedgerFollower;
   routes: RouteModule[];
+  /** Puts tasks without an end back. */
+  restoration(stillLeads: () => Promise<boolean>): RestorablePart;
   /** The hub and the ledger follower. Stopping answers all waiting polls. */
   service: Service;
 }
@@ -62,6 +69,7 @@ export function composeOutbox(options: OutboxOptions): OutboxParts {
   const outbox = new Outbox({
     store,
     ledger,
+    room: new MemoryGuard({ redis, clock }),
     sessions: new CachedDeletedSessions(options.isDeleted, clock),
     wakeUps,
     clock,
@@ -86,6 +94,12 @@ export function composeOutbox(options: OutboxOptions): OutboxParts {
     hub,
     ledger,
     follower,
+    restoration: (stillLeads) =>
+      new OutboxRestoration({
+        promises: createPromiseStore(options.database),
+        outboxes: createRestorableOutboxes({ redis, scripts, store }),
+        stillLeads,
+      }),
     routes: [outboxRoutes({ outbox }), workerOutboxRoutes({ outbox, hub, clock })],
     service: {
       async start() {

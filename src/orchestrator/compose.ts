@@ -2,6 +2,7 @@ import { RateLimiterMemory } from 'rate-limiter-flexible';
 import type { Database } from '../infra/database/database.ts';
 import { createRetentionStore } from '../infra/database/retention-store.ts';
 import { createRedis, createSubscriber } from '../infra/redis/client.ts';
+import { IncarnationFence } from '../infra/redis/incarnation.ts';
 import { checkRedis } from '../infra/redis/preflight.ts';
 import { ScriptRunner } from '../infra/redis/scripts.ts';
 import { createVersionStore } from '../infra/redis/version-store.ts';
@@ -11,6 +12,7 @@ import { versionPage } from '../infra/whatsapp/version-page.ts';
 import { type Clock, toIso } from '../kernel/clock.ts';
 import { ReleaseStack } from '../kernel/lifecycle.ts';
 import type { Logger } from '../kernel/log.ts';
+import { Restoration } from '../services/restoration/restoration.ts';
 import { createRetention } from '../services/retention/retention.ts';
 import { WebVersion } from '../services/web-version/web-version.ts';
 import { composeEvents, composeFleet, type Fleet } from './compose-fleet.ts';
@@ -64,7 +66,8 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
   releases.push('redis', () => redis.disconnect());
   const subscriber = createSubscriber({ url: redisUrl, name: 'subscriber', log });
   releases.push('redis subscriber', () => subscriber.disconnect());
-  const scripts = new ScriptRunner(redis);
+  const incarnations = new IncarnationFence(redis);
+  const scripts = new ScriptRunner(redis, incarnations);
   const stopping = new AbortController();
   const metrics = createHttpMetrics();
   let address = '';
@@ -94,6 +97,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     events: events.events,
     rules,
     uploadLimitBytes: config.uploadMaxBytes,
+    encryptionKey: secrets.authEncryptionKey,
     alertWebhookUrl: config.alertWebhookUrl,
     onAlert: gauges.onAlert,
     statusSections: async () => ({ sessions: await fleetOf().sessions.counts() }),
@@ -107,6 +111,13 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
       maxDeliveries: config.maxDeliveries,
     },
     isDeleted: (sessionId) => fleetOf().sessions.isDeleted(sessionId),
+  });
+  const restoration = new Restoration({
+    incarnations,
+    backlog: () => outbox.ledger.backlog(),
+    parts: [inventory.restoration, outbox.restoration(() => incarnations.lead())],
+    clock,
+    log,
   });
   const messages = composeMessages({
     redisUrl,
@@ -221,6 +232,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
       releases.push('http server', () => closeServer(server, LAST_REQUESTS_MS));
       for (const [name, part] of [
         ['outbox', outbox.service],
+        ['restoration', restoration],
         ['inventory', inventory.service],
         ['messages', messages.service],
         ['retention', retention],

@@ -14,11 +14,17 @@ export async function watchCaps(
   const breaches = new Set<string>();
   while (!signal.aborted) {
     try {
-      const [proxies, phones, bindings] = await Promise.all([
-        admin.hgetall(keys.proxyActiveCount),
-        admin.hgetall(keys.phoneActiveCount),
-        admin.hvals(keys.bindings),
-      ]);
+      const seen = await admin
+        .multi()
+        .hgetall(keys.proxyActiveCount)
+        .hgetall(keys.phoneActiveCount)
+        .hvals(keys.bindings)
+        .exec();
+      const [proxies, phones, bindings] = (seen ?? []).map(([, value]) => value) as [
+        Record<string, string>,
+        Record<string, string>,
+        string[],
+      ];
       const at = `at ${Math.round(nowMs())} ms`;
       const note = (what: string, count: number, cap: number) => {
         if (count > cap) breaches.add(`${what}: ${count} ${at}`);

@@ -1,20 +1,71 @@
 import type { Kysely, Transaction } from 'kysely';
 import { toIso } from '../../kernel/clock.ts';
-import type { ActiveRow, BindingChange, BindingRow, BindingStore } from '../../services/allocation/ports.ts';
+import type {
+  ActiveRow,
+  Binding,
+  BindingChange,
+  BindingRow,
+  BindingStore,
+} from '../../services/allocation/ports.ts';
+import { SealBroken, type Sealer } from '../../services/auth-state/ports.ts';
 import type { Schema } from './schema.ts';
 
 /** `session_bindings`: one row per binding, `active` until it is released. */
 export class SqlBindingStore implements BindingStore {
   readonly #db: Kysely<Schema>;
+  readonly #sealer: Sealer | undefined;
 
-  constructor(db: Kysely<Schema>) {
+  /** @param sealer without one, what bindings hold is not kept */
+  constructor(db: Kysely<Schema>, sealer?: Sealer) {
     this.#db = db;
+    this.#sealer = sealer;
   }
 
   async apply(changes: readonly BindingChange[]): Promise<void> {
     await this.#db.transaction().execute(async (transaction) => {
-      for (const change of changes) await applyOne(transaction, change);
+      for (const change of changes) {
+        await applyOne(transaction, change);
+        if (change.type === 'bound') await this.#keep(transaction, change.binding);
+        else if (change.type === 'released') {
+          await transaction.deleteFrom('binding_lines').where('session_id', '=', change.sessionId).execute();
+        }
+      }
     });
+  }
+
+  /** What the active bindings hold, as far as it is kept and can be read with this key. */
+  async kept(): Promise<Binding[]> {
+    const rows = await this.#db
+      .selectFrom('session_bindings')
+      .innerJoin('binding_lines', 'binding_lines.session_id', 'session_bindings.bot_id')
+      .select(['bot_id', 'phone', 'sealed'])
+      .where('status', '=', 'active')
+      .orderBy('session_bindings.id')
+      .execute();
+    return rows.flatMap((row) => {
+      const lines = this.#open(row.bot_id, row.sealed);
+      return lines ? [{ sessionId: row.bot_id, phone: row.phone, ...lines }] : [];
+    });
+  }
+
+  async #keep(db: Transaction<Schema>, { sessionId, proxy, profile }: Binding): Promise<void> {
+    if (!this.#sealer) return;
+    const sealed = this.#sealer.seal(JSON.stringify({ proxy, profile }), contextOf(sessionId));
+    await db
+      .insertInto('binding_lines')
+      .values({ session_id: sessionId, sealed })
+      .onConflict((conflict) => conflict.column('session_id').doUpdateSet({ sealed }))
+      .execute();
+  }
+
+  #open(sessionId: string, sealed: string): Pick<Binding, 'proxy' | 'profile'> | null {
+    try {
+      const plain = this.#sealer?.open(sealed, contextOf(sessionId));
+      return plain === undefined ? null : (JSON.parse(plain) as Pick<Binding, 'proxy' | 'profile'>);
+    } catch (error) {
+      if (error instanceof SealBroken) return null; // written under another key: it will be bound anew
+      throw error;
+    }
   }
 
   async active(): Promise<ActiveRow[]> {
@@ -33,6 +84,8 @@ export class SqlBindingStore implements BindingStore {
     }));
   }
 }
+
+const contextOf = (sessionId: string): string => `binding:${sessionId}`;
 
 async function applyOne(db: Transaction<Schema>, change: BindingChange): Promise<void> {
   const updated_at = toIso(change.atMs);

@@ -15,6 +15,13 @@ export interface SessionBindingsTable {
   updated_at: Iso;
 }
 
+/** What the active binding of a session holds. */
+export interface BindingLinesTable {
+  session_id: string;
+  /** JSON {proxy, profile}: the lines as uploaded, encrypted. */
+  sealed: string;
+}
+
 export interface SessionsTable {
   id: string;
   phone: string | null;
@@ -144,6 +151,7 @@ export interface AuthEntriesTable {
 
 export interface Schema {
   session_bindings: SessionBindingsTable;
+  binding_lines: BindingLinesTable;
   sessions: SessionsTable;
   jobs: JobsTable;
   job_contacts: JobContactsTable;

@@ -65,12 +65,16 @@ export class RedisBindingRegistry implements BindingRegistry {
   }
 
   async binding(sessionId: string): Promise<Binding | null> {
-    const raw = await this.#redis.hget(keys.bindings, sessionId);
+    const raw = await this.#scripts.settled(() => this.#redis.hget(keys.bindings, sessionId));
     return raw === null ? null : bindingOf(sessionId, raw);
   }
 
   /** Read in pieces: a session that is bound or released meanwhile may or may not be among them. */
-  async bindings(): Promise<Binding[]> {
+  bindings(): Promise<Binding[]> {
+    return this.#scripts.settled(() => this.#scan());
+  }
+
+  async #scan(): Promise<Binding[]> {
     const found = new Map<string, Binding>();
     let cursor = '0';
     do {
@@ -107,7 +111,8 @@ export class RedisBindingRegistry implements BindingRegistry {
   }
 }
 
-function bindingOf(sessionId: string, raw: string): Binding {
+/** @throws SyntaxError when somebody else has written there */
+export function bindingOf(sessionId: string, raw: string): Binding {
   const { phone, proxy, profile } = JSON.parse(raw) as Omit<Binding, 'sessionId'>;
   return { sessionId, phone: phone ?? null, proxy: proxy ?? null, profile: profile ?? null };
 }

@@ -30,7 +30,7 @@ export function createRedis({
     ...(commandTimeoutMs === null ? {} : { commandTimeout: commandTimeoutMs }),
     connectTimeout: 5000,
     maxRetriesPerRequest: 2,
-    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2000),
+    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 500),
     // A replica that was a master answers READONLY after a failover: reconnect, and send the command again.
     reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
     ...overrides,

@@ -1,9 +1,94 @@
 import type { Redis } from 'ioredis';
+import { unavailable } from '../../kernel/errors.ts';
+import { newId } from '../../kernel/ids.ts';
+import type { Incarnations } from '../../services/restoration/ports.ts';
+import { keys } from './keys.ts';
 
 /** Another text after each start of the Redis server that is talked to. */
 export async function redisIncarnation(redis: Redis): Promise<string> {
-  const info = await redis.info('server');
+  return runIdOf(await redis.info('server'));
+}
+
+function runIdOf(info: string): string {
   const runId = /^run_id:(\S+)/m.exec(info)?.[1];
   if (!runId) throw new Error('Redis does not tell its run id');
   return runId;
+}
+
+/** For how long the process that restores may be silent before another one takes over. */
+const RESTORER_MS = 10_000;
+
+/**
+ * Knows the start of the Redis server whose data can be relied on. A server that was started anew may have lost
+ * what it took in last, or all; nothing is decided on its data until it was brought up to what SQL knows, which
+ * one process does and marks by the server's run id.
+ */
+export class IncarnationFence implements Incarnations {
+  readonly #redis: Redis;
+  readonly #holder = newId('restorer');
+  #settled: string | undefined;
+  #checking: Promise<string> | undefined;
+
+  constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  /** The run id that was found settled last; what is fenced by it finds out by itself when it is outdated. */
+  get settled(): string | undefined {
+    return this.#settled;
+  }
+
+  /**
+   * Asks the server.
+   * @returns its run id
+   * @throws FlotillaError `redis_restoring` while its data cannot be relied on
+   */
+  check(): Promise<string> {
+    this.#checking ??= this.#check().finally(() => {
+      this.#checking = undefined;
+    });
+    return this.#checking;
+  }
+
+  async unsettled(): Promise<string | null> {
+    const { runId, marked } = await this.#ask();
+    return marked ? null : runId;
+  }
+
+  async lead(): Promise<boolean> {
+    const taken = await this.#redis.set(keys.restorer, this.#holder, 'PX', RESTORER_MS, 'NX');
+    if (taken === 'OK') return true;
+    if ((await this.#redis.get(keys.restorer)) !== this.#holder) return false;
+    await this.#redis.pexpire(keys.restorer, RESTORER_MS);
+    return true;
+  }
+
+  async settle(runId: string): Promise<void> {
+    await this.#redis.set(keys.incarnation, runId);
+    await this.#redis.del(keys.restorer);
+    await this.#ask();
+  }
+
+  async #check(): Promise<string> {
+    const { runId, marked } = await this.#ask();
+    if (marked) return runId;
+    throw unavailable(
+      'redis_restoring',
+      'Redis was started anew; what it has lost is being put back. Try again.',
+      { retryAfterSeconds: 1 },
+    );
+  }
+
+  async #ask(): Promise<{ runId: string; marked: boolean }> {
+    // Together: between two questions it might be started anew.
+    const answers = await this.#redis.multi().info('server').get(keys.incarnation).exec();
+    const [info, marker] = (answers ?? []).map(([error, value]) => {
+      if (error) throw error;
+      return value;
+    });
+    const runId = runIdOf(String(info));
+    const marked = marker === runId;
+    this.#settled = marked ? runId : undefined;
+    return { runId, marked };
+  }
 }

@@ -69,6 +69,10 @@ export const keys = {
   /** ZSET of the ids of deleted sessions, by time: nothing is queued for them any more. */
   sessionsDeleted: 'sessions:deleted',
   webVersion: 'whatsapp:web_version',
+  /** Run id of the server whose data was last brought up to what SQL knows. */
+  incarnation: 'redis:incarnation',
+  /** STRING with a lease: the process that does so. */
+  restorer: 'redis:restorer',
 } as const;
 
 /** Prefix of BullMQ's own keys. */

@@ -1,6 +1,9 @@
+import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Redis } from 'ioredis';
+import { unavailable } from '../../kernel/errors.ts';
+import type { IncarnationFence } from './incarnation.ts';
 
 const SCRIPT_DIR = fileURLToPath(new URL('./scripts/', import.meta.url));
 
@@ -8,28 +11,129 @@ type ScriptArgument = string | number;
 type Command = (keyCount: number, ...rest: ScriptArgument[]) => Promise<unknown>;
 
 /**
- * Runs the Lua files of `scripts/` by their names (`allocate` for `allocate.lua`), by digest: ioredis loads a
- * script again when the server has forgotten it. A line `-- include: name` pastes `scripts/lib/name.lua`.
+ * What also runs on a server that has lost data: what is true whatever was lost, what only says who leads, and
+ * what puts things back.
+ */
+const UNFENCED = new Set([
+  'outbox-ack',
+  'outbox-touch',
+  'outbox-locate',
+  'outbox-ready',
+  'heartbeat-beat',
+  'ledger-lead',
+  'leader-acquire',
+  'leader-release',
+  'mailbox-post',
+  'restore-tasks',
+  'restore-queue',
+  'restore-epoch',
+  'restore-binding',
+]);
+
+/**
+ * Runs the Lua files of `scripts/` by their names (`allocate` for `allocate.lua`), by digest: a script is loaded
+ * again when the server has forgotten it. A line `-- include: name` pastes `scripts/lib/name.lua`.
+ *
+ * With a fence, the server's run id is part of a script's text and so of its digest. A server that was started
+ * anew does not know it, whatever data it came back with: nothing can slip in before it was looked at, and no call
+ * pays for that.
  */
 export class ScriptRunner {
   readonly #redis: Redis;
-  readonly #known = new Set<string>();
+  readonly #fence: IncarnationFence | undefined;
+  readonly #sources: ReadonlyMap<string, string>;
+  #digests = new Map<string, string>();
+  #digestsOf: string | undefined;
+  readonly #loading = new Map<string, Promise<void>>();
 
-  constructor(redis: Redis) {
+  constructor(redis: Redis, fence?: IncarnationFence) {
     this.#redis = redis;
-    for (const [name, lua] of loadScripts()) {
-      redis.defineCommand(commandName(name), { lua });
-      this.#known.add(name);
-    }
+    this.#fence = fence;
+    this.#sources = loadScripts();
+    for (const [name, lua] of this.#sources) redis.defineCommand(commandName(name), { lua });
   }
 
-  /** @throws ReplyError as Redis gives it */
+  /** @throws ReplyError as Redis gives it; FlotillaError `redis_restoring` */
   run(name: string, scriptKeys: readonly string[], args: readonly ScriptArgument[]): Promise<unknown> {
-    if (!this.#known.has(name)) throw new Error(`no Lua script named ${name}`);
+    if (!this.#sources.has(name)) throw new Error(`no Lua script named ${name}`);
+    if (this.#fence && !UNFENCED.has(name)) return this.#runFenced(this.#fence, name, scriptKeys, args);
     const command = (this.#redis as unknown as Record<string, Command>)[commandName(name)] as Command;
     return command.call(this.#redis, scriptKeys.length, ...scriptKeys, ...args);
   }
+
+  /**
+   * For reads that are not one script.
+   * @throws FlotillaError `redis_restoring` if the server was started anew before or meanwhile
+   */
+  async settled<T>(read: () => Promise<T>): Promise<T> {
+    const before = this.#fence && (this.#fence.settled ?? (await this.#fence.check()));
+    const value = await read();
+    if (this.#fence) await this.run('settled', [], []);
+    if (this.#fence?.settled !== before) throw restartedMeanwhile();
+    return value;
+  }
+
+  async #runFenced(
+    fence: IncarnationFence,
+    name: string,
+    scriptKeys: readonly string[],
+    args: readonly ScriptArgument[],
+  ): Promise<unknown> {
+    for (let attempt = 0; attempt < 3; attempt++) {
+      // Without a wait in the usual case: calls reach the server in the order in which they were made.
+      const runId = fence.settled ?? (await fence.check());
+      try {
+        return await this.#redis.evalsha(
+          this.#digest(runId, name),
+          scriptKeys.length,
+          ...scriptKeys,
+          ...args,
+        );
+      } catch (error) {
+        if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error;
+        await this.#load(await fence.check(), name);
+      }
+    }
+    throw restartedMeanwhile();
+  }
+
+  #load(runId: string, name: string): Promise<void> {
+    const digest = this.#digest(runId, name);
+    const loading =
+      this.#loading.get(digest) ?? this.#loadNow(runId, name).finally(() => this.#loading.delete(digest));
+    this.#loading.set(digest, loading);
+    return loading;
+  }
+
+  async #loadNow(runId: string, name: string): Promise<void> {
+    const answers = await this.#redis.multi().info('server').script('LOAD', this.#textOf(runId, name)).exec();
+    for (const [error] of answers ?? []) if (error) throw error;
+    if (String(answers?.[0]?.[1]).includes(`run_id:${runId}`)) return;
+    // It was started anew between the question and the loading: it must not know this script.
+    await this.#redis.script('FLUSH');
+    throw restartedMeanwhile();
+  }
+
+  #digest(runId: string, name: string): string {
+    if (this.#digestsOf !== runId) {
+      this.#digestsOf = runId;
+      this.#digests = new Map();
+    }
+    const known = this.#digests.get(name);
+    if (known !== undefined) return known;
+    const digest = createHash('sha1').update(this.#textOf(runId, name)).digest('hex');
+    this.#digests.set(name, digest);
+    return digest;
+  }
+
+  /** The first line may be a shebang, and has to stay the first. */
+  #textOf(runId: string, name: string): string {
+    return `${this.#sources.get(name) ?? ''}\n-- for the server ${runId}\n`;
+  }
 }
+
+const restartedMeanwhile = () =>
+  unavailable('redis_restoring', 'Redis was started anew meanwhile; try again.', { retryAfterSeconds: 1 });
 
 const commandName = (script: string): string => `flotilla:${script}`;
 

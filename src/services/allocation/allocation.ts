@@ -38,7 +38,8 @@ export class AllocationService implements Allocation {
   async allocate(request: AllocationRequest): Promise<AllocationResult> {
     const result = await this.#deps.registry.allocate(request);
     if (result.ok && result.created) {
-      this.#trail.add({ type: 'bound', row: bindingRow(result.binding), atMs: this.#deps.clock.nowMs() });
+      const { binding } = result;
+      this.#trail.add({ type: 'bound', row: bindingRow(binding), binding, atMs: this.#deps.clock.nowMs() });
     }
     return result;
   }

@@ -104,7 +104,8 @@ export interface ActiveRow extends BindingRow {
 }
 
 export type BindingChange =
-  | { type: 'bound'; row: BindingRow; atMs: number }
+  /** `binding` is kept encrypted beside the row, for a Redis that has lost it. */
+  | { type: 'bound'; row: BindingRow; binding: Binding; atMs: number }
   | { type: 'phone'; sessionId: string; phone: string; atMs: number }
   | { type: 'released'; sessionId: string; atMs: number }
   | { type: 'row_released'; rowId: number; atMs: number };

@@ -67,7 +67,7 @@ export async function reconcileAudit(
     // Asked again: it may have been released since the list was read.
     const binding = await registry.binding(sessionId);
     if (!binding || (row && sameRow(row, rowOf(binding)))) continue;
-    changes.push({ type: 'bound', row: rowOf(binding), atMs });
+    changes.push({ type: 'bound', row: rowOf(binding), binding, atMs });
   }
   if (changes.length === 0) return 0;
   await store.apply(changes);

@@ -9,6 +9,7 @@ import type {
   NackRequest,
   OutboxStore,
   QueuedTask,
+  RoomForTasks,
   WakeUps,
 } from './ports.ts';
 import { waitingFor } from './waiting-for.ts';
@@ -18,6 +19,7 @@ export interface OutboxDeps {
   ledger: AcceptLedger;
   sessions: DeletedSessions;
   wakeUps: WakeUps;
+  room: RoomForTasks;
   clock: Clock;
 }
 
@@ -43,6 +45,7 @@ export class Outbox {
   readonly #ledger: AcceptLedger;
   readonly #sessions: DeletedSessions;
   readonly #wakeUps: WakeUps;
+  readonly #room: RoomForTasks;
   readonly #clock: Clock;
 
   constructor(deps: OutboxDeps) {
@@ -50,15 +53,17 @@ export class Outbox {
     this.#ledger = deps.ledger;
     this.#sessions = deps.sessions;
     this.#wakeUps = deps.wakeUps;
+    this.#room = deps.room;
     this.#clock = deps.clock;
   }
 
   /**
    * Promises and queues tasks, in order. They are in SQL before they are queued, and queued before this returns;
    * if it fails between the two, a repeat of the call heals it, and so does the recovery pass.
-   * @throws FlotillaError `session_not_found` for a deleted session; errors of SQL and Redis
+   * @throws FlotillaError `session_not_found` for a deleted session, `redis_full`; errors of SQL and Redis
    */
   async enqueue(sessionId: string, tasks: readonly OutboxTask[]): Promise<EnqueueResult> {
+    this.#room.assertRoom();
     if (await this.#sessions.isDeleted(sessionId)) {
       throw notFound('session_not_found', 'This session has been deleted; its outbox takes nothing.');
     }
@@ -87,6 +92,7 @@ export class Outbox {
     sessionId: string,
     tasks: readonly QueuedTask[],
   ): Promise<{ queued: number; duplicates: boolean[] }> {
+    this.#room.assertRoom();
     if (tasks.length === 0) return { queued: (await this.#store.counts(sessionId)).queued, duplicates: [] };
     const { servable, ...result } = await this.#store.enqueue(sessionId, tasks);
     if (servable) this.#wakeUps.publish(sessionId);

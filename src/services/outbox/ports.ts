@@ -158,6 +158,12 @@ export interface AcceptLedger {
   acceptedAt(sessionId: string, taskId: string): Promise<string | null>;
 }
 
+/** Whether the queues may grow. */
+export interface RoomForTasks {
+  /** @throws FlotillaError `redis_full` */
+  assertRoom(): void;
+}
+
 /** Which sessions are known as deleted: their outbox takes nothing. Sessions that nobody knows have an outbox too. */
 export interface DeletedSessions {
   isDeleted(sessionId: string): Promise<boolean>;

@@ -1,0 +1,62 @@
+import { sql } from 'kysely';
+import { DISPATCHABLE } from '../../domain/job-state.ts';
+import { OPEN_STATES, type TaskState } from '../../domain/task-state.ts';
+import type { PromiseStore } from '../../services/restoration/ports.ts';
+import type { Database } from './database.ts';
+import { stateOf } from './task-rows.ts';
+
+const IDS_PER_QUERY = 1000;
+
+/** What was promised, for a Redis that has lost it. */
+export function createPromiseStore({ db }: Pick<Database, 'db'>): PromiseStore {
+  const openTasks = () =>
+    db
+      .selectFrom('tasks')
+      .leftJoin('jobs', 'jobs.id', 'tasks.job_id')
+      .where('tasks.state', 'in', OPEN_STATES);
+
+  return {
+    async sessions() {
+      const rows = await openTasks().select('tasks.session_id').distinct().execute();
+      return rows.map((row) => row.session_id).filter((id) => id !== '');
+    },
+
+    async open(sessionId) {
+      const rows = await openTasks()
+        .select(['tasks.id', 'tasks.payload'])
+        .where('tasks.session_id', '=', sessionId)
+        .where((e) => e.or([e('jobs.state', 'is', null), e('jobs.state', 'in', DISPATCHABLE)]))
+        .orderBy('tasks.created_at')
+        .orderBy('tasks.position')
+        .execute();
+      return rows.map((row) => ({ taskId: row.id, raw: row.payload }));
+    },
+
+    async states(sessionId, taskIds) {
+      const states = new Map<string, TaskState | 'waiting'>();
+      for (let at = 0; at < taskIds.length; at += IDS_PER_QUERY) {
+        const rows = await db
+          .selectFrom('tasks')
+          .leftJoin('jobs', 'jobs.id', 'tasks.job_id')
+          .select(['tasks.id', 'tasks.state', 'jobs.state as job_state'])
+          .where('tasks.session_id', '=', sessionId)
+          .where('tasks.id', 'in', taskIds.slice(at, at + IDS_PER_QUERY))
+          .execute();
+        for (const row of rows) {
+          const halted = row.job_state === 'paused' || row.job_state === 'cancelled';
+          states.set(row.id, halted && row.state === 'accepted' ? 'waiting' : stateOf(row.state));
+        }
+      }
+      return states;
+    },
+
+    async epochs() {
+      const rows = await db
+        .selectFrom('sessions')
+        .select(['id', 'epoch'])
+        .where('epoch', '>', sql.lit(0))
+        .execute();
+      return rows.map((row) => ({ sessionId: row.id, epoch: row.epoch }));
+    },
+  };
+}

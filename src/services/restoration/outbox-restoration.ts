@@ -1,0 +1,93 @@
+import { taskOfRaw } from '../../domain/task.ts';
+import { isOpen } from '../../domain/task-state.ts';
+import type { Dropped, OutboxContents, PromiseStore, RestorableOutboxes, RestorablePart } from './ports.ts';
+
+export interface OutboxRestorationDeps {
+  promises: PromiseStore;
+  outboxes: RestorableOutboxes;
+  /** Keeps the right to restore while it goes on. */
+  stillLeads(): Promise<boolean>;
+}
+
+const ATTEMPTS = 20;
+/** Sessions at the same time. */
+const AT_ONCE = 16;
+
+/**
+ * The outboxes after a loss. Of a server that came back older, what SQL knows as ended is taken out; what has no
+ * end and is missing is put in; and the whole stands in the order in which it was accepted.
+ */
+export class OutboxRestoration implements RestorablePart {
+  readonly #deps: OutboxRestorationDeps;
+
+  constructor(deps: OutboxRestorationDeps) {
+    this.#deps = deps;
+  }
+
+  async restore(runId: string, signal: AbortSignal): Promise<number> {
+    const { promises, outboxes, stillLeads } = this.#deps;
+    await outboxes.restoreEpochs(await promises.epochs());
+    const sessions = new Set([...(await promises.sessions()), ...(await outboxes.active())]);
+    const waiting = [...sessions];
+    let changed = 0;
+    while (waiting.length > 0) {
+      signal.throwIfAborted();
+      if (!(await stillLeads())) throw new Error('another process restores');
+      const some = waiting.splice(0, AT_ONCE).map((sessionId) => this.#session(sessionId, runId));
+      for (const count of await Promise.all(some)) changed += count;
+    }
+    return changed;
+  }
+
+  async #session(sessionId: string, runId: string): Promise<number> {
+    const { outboxes } = this.#deps;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const contents = await outboxes.read(sessionId);
+      const plan = await this.#plan(sessionId, contents);
+      await outboxes.ack(sessionId, plan.sent);
+      if (plan.sent.length > 0) continue; // the queue is another one now
+      if (plan.missing + plan.dropped.length === 0) return 0;
+      const done = await outboxes.rewrite({ sessionId, runId, version: contents.version, ...plan });
+      if (done !== 'again') return done.lost + plan.dropped.length;
+    }
+    throw new Error(`the outbox of ${sessionId} does not hold still`);
+  }
+
+  async #plan(sessionId: string, { queue, processing, dead }: OutboxContents) {
+    const { promises } = this.#deps;
+    const held = [...queue, ...processing].map((raw) => ({ raw, taskId: idOf(raw) }));
+    const ids = held.flatMap(({ taskId }) => taskId ?? []);
+    const states = await promises.states(sessionId, ids);
+    const sent: string[] = [];
+    const dropped: Dropped[] = [];
+    for (const { taskId, raw } of held) {
+      const state = taskId === null ? undefined : states.get(taskId);
+      if (taskId === null || state === undefined) continue;
+      if (state === 'waiting') dropped.push({ taskId, raw, ended: false });
+      else if (state === 'failed' || state === 'cancelled') dropped.push({ taskId, raw, ended: true });
+      else if (!isOpen(state)) sent.push(raw);
+    }
+    const elsewhere = new Set([...processing, ...dead].map(idOf));
+    const tasks = (await promises.open(sessionId)).filter(({ taskId }) => !elsewhere.has(taskId));
+    const queued = new Set(queue.map(idOf));
+    const gone = new Set(dropped.map(({ taskId }) => taskId));
+    const placed = new Set(tasks.map(({ taskId }) => taskId));
+    return {
+      sent,
+      dropped,
+      tasks,
+      missing: tasks.filter(({ taskId }) => !queued.has(taskId)).length,
+      // What others have pushed stays, behind what was promised.
+      behind: queue.filter((raw) => {
+        const taskId = idOf(raw);
+        return taskId === null || (!placed.has(taskId) && !gone.has(taskId));
+      }),
+    };
+  }
+}
+
+function idOf(raw: string): string | null {
+  const task = taskOfRaw(raw);
+  const taskId = typeof task === 'object' && task !== null ? (task as { taskId?: unknown }).taskId : null;
+  return typeof taskId === 'string' ? taskId : null;
+}

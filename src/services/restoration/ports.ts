@@ -1,0 +1,70 @@
+import type { TaskState } from '../../domain/task-state.ts';
+
+/** Which start of the Redis server is talked to, and whether its data can be relied on. */
+export interface Incarnations {
+  /** The run id of a server whose data nobody has brought up to date yet; null when there is nothing to do. */
+  unsettled(): Promise<string | null>;
+  /** Takes or renews the right to restore. */
+  lead(): Promise<boolean>;
+  /** Opens the server for everybody. */
+  settle(runId: string): Promise<void>;
+}
+
+export interface PromisedTask {
+  taskId: string;
+  raw: string;
+}
+
+/** What SQL knows of the outboxes. */
+export interface PromiseStore {
+  /** Sessions with tasks that have no end. */
+  sessions(): Promise<string[]>;
+  /** Tasks without an end that belong into the outbox, in the order in which they were accepted. */
+  open(sessionId: string): Promise<PromisedTask[]>;
+  /** Of those that SQL knows; `waiting` if it is to wait in SQL because its job is paused or cancelled. */
+  states(sessionId: string, taskIds: readonly string[]): Promise<Map<string, TaskState | 'waiting'>>;
+  /** Epochs of all sessions that ever had one. */
+  epochs(): Promise<{ sessionId: string; epoch: number }[]>;
+}
+
+/** A queue and what is in flight, oldest first. */
+export interface OutboxContents {
+  queue: string[];
+  processing: string[];
+  dead: string[];
+  /** Changes with every change of the queue. */
+  version: { length: number; newest: string };
+}
+
+export interface Dropped extends PromisedTask {
+  /** Whether the task has an end; else it waits in SQL. */
+  ended: boolean;
+}
+
+/** The outboxes on a server that nobody else may change now but by acks. */
+export interface RestorableOutboxes {
+  /** Sessions whose outbox holds something. */
+  active(): Promise<string[]>;
+  read(sessionId: string): Promise<OutboxContents>;
+  /** Ends tasks as sent. */
+  ack(sessionId: string, raws: readonly string[]): Promise<void>;
+  /**
+   * Writes a queue anew: first these, oldest first, then `behind`, and nothing of what is dropped.
+   * @returns how many the server had lost; `again` if the queue has changed since it was read
+   * @throws FlotillaError when somebody else has settled the server
+   */
+  rewrite(request: {
+    sessionId: string;
+    runId: string;
+    version: OutboxContents['version'];
+    tasks: readonly PromisedTask[];
+    behind: readonly string[];
+    dropped: readonly Dropped[];
+  }): Promise<{ lost: number } | 'again'>;
+  restoreEpochs(epochs: readonly { sessionId: string; epoch: number }[]): Promise<void>;
+}
+
+/** Brings one kind of fact up to what SQL knows. @returns how many were wrong or missing */
+export interface RestorablePart {
+  restore(runId: string, signal: AbortSignal): Promise<number>;
+}

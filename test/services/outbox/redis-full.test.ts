@@ -1,0 +1,37 @@
+import { expect, test } from 'vitest';
+import { startOutbox } from './harness.ts';
+
+const body = (taskId: string) => ({ mode: 'message', to: '972501234567', text: 'hi', taskId });
+const path = '/api/sessions/s1/outbox/enqueue';
+
+test('above 80 % of maxmemory enqueues are refused, while claims, nacks and acks go on', async () => {
+  const h = await startOutbox();
+  try {
+    await h.manage('POST', path, body('a'));
+    await h.manage('POST', path, body('b'));
+    const used = Number(/^used_memory:(\d+)/m.exec(await h.redis.info('memory'))?.[1]);
+    await h.redis.config('SET', 'maxmemory', String(Math.round(used / 0.9)));
+    // The first call only begins to look.
+    await expect
+      .poll(async () => await h.manage('POST', path, body('c')), { timeout: 3000 })
+      .toMatchObject({ status: 503, body: { code: 'redis_full' } });
+
+    // Even beyond the limit, where Redis itself refuses what makes it grow.
+    await h.redis.config('SET', 'maxmemory', '1');
+    const { raw } = (await h.work('s1', 'claim?timeout=0')).body;
+    expect((await h.work('s1', 'nack', { body: { raw } })).body).toMatchObject({ requeued: true });
+    for (const taskId of ['a', 'b']) {
+      const claimed = (await h.work('s1', 'claim?timeout=0')).body;
+      expect(claimed).toMatchObject({ task: { taskId } });
+      expect((await h.work('s1', 'ack', { body: { raw: claimed.raw } })).status).toBe(200);
+    }
+    expect((await h.manage('GET', '/api/sessions/s1/outbox')).body).toMatchObject({ processing: 0 });
+
+    await h.redis.config('SET', 'maxmemory', '0');
+    await expect
+      .poll(async () => (await h.manage('POST', path, body('d'))).status, { timeout: 3000 })
+      .toBe(200);
+  } finally {
+    await h.stop();
+  }
+});

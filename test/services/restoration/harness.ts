@@ -1,0 +1,97 @@
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DEFAULT_LEASE_POLICY } from '../../../src/domain/task.ts';
+import { type Database, openDatabase } from '../../../src/infra/database/database.ts';
+import { createRedis, createSubscriber } from '../../../src/infra/redis/client.ts';
+import { IncarnationFence } from '../../../src/infra/redis/incarnation.ts';
+import { ScriptRunner } from '../../../src/infra/redis/scripts.ts';
+import { systemClock } from '../../../src/kernel/clock.ts';
+import { silentLogger } from '../../../src/kernel/log.ts';
+import { composeInventory, type InventoryParts } from '../../../src/orchestrator/compose-inventory.ts';
+import { composeOutbox, type OutboxParts } from '../../../src/orchestrator/compose-outbox.ts';
+import { Restoration } from '../../../src/services/restoration/restoration.ts';
+import { startRedis, type TestRedis } from '../../helpers/redis.ts';
+
+/** Outboxes and bindings behind the fence, on a Redis that can be made to lose its data. Nothing runs by itself. */
+export interface LossHarness extends OutboxParts, Pick<InventoryParts, 'allocation' | 'inventory'> {
+  readonly redis: ReturnType<typeof createRedis>;
+  readonly server: TestRedis;
+  readonly database: Database;
+  /** SQL hears all that Redis can tell. */
+  hear(): Promise<void>;
+  /** One pass, after SQL has heard. @returns whether the server is settled */
+  restore(): Promise<boolean>;
+  /** Keeps the data as they are now. */
+  remember(): Promise<void>;
+  /** The server is killed, and comes back with nothing, or with what was remembered. */
+  lose(what: 'all' | 'since-remembered'): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export async function startLoss(): Promise<LossHarness> {
+  const dir = await mkdtemp(join(tmpdir(), 'flotilla-loss-'));
+  const server = await startRedis({ appendOnly: true, appendFsync: 'always' });
+  const connection = { url: server.url, name: 'test', log: silentLogger };
+  const redis = createRedis(connection);
+  const subscriber = createSubscriber(connection);
+  const database = await openDatabase({ sqlitePath: join(dir, 'test.sqlite') });
+  const incarnations = new IncarnationFence(redis);
+  const scripts = new ScriptRunner(redis, incarnations);
+  const base = { redis, subscriber, scripts, database, clock: systemClock, log: silentLogger };
+  const outbox = composeOutbox({ ...base, leases: DEFAULT_LEASE_POLICY, isDeleted: async () => false });
+  const inventory = composeInventory({
+    ...base,
+    events: { record: async () => undefined },
+    rules: { maxSessionsPerProxy: 2, maxSessionsPerPhone: 2 },
+    uploadLimitBytes: 1024,
+    encryptionKey: '22'.repeat(32),
+    alertWebhookUrl: null,
+    onAlert: () => undefined,
+    statusSections: async () => ({}),
+    onRebind: async () => undefined,
+  });
+  const restoration = new Restoration({
+    incarnations,
+    backlog: () => outbox.ledger.backlog(),
+    parts: [inventory.restoration, outbox.restoration(() => incarnations.lead())],
+    clock: systemClock,
+    log: silentLogger,
+  });
+  const data = join(server.dir, 'appendonlydir');
+  const copy = join(server.dir, 'copy');
+  const hear = () => outbox.follower.drain();
+  return {
+    ...outbox,
+    allocation: inventory.allocation,
+    inventory: inventory.inventory,
+    redis,
+    server,
+    database,
+    hear,
+    async restore() {
+      await hear().catch(() => undefined); // its own recovery is refused as long as nothing is settled
+      return await restoration.pass(AbortSignal.timeout(10_000));
+    },
+    async remember() {
+      await rm(copy, { recursive: true, force: true });
+      await cp(data, copy, { recursive: true });
+    },
+    async lose(what) {
+      await server.kill();
+      if (what === 'since-remembered') {
+        await rm(data, { recursive: true, force: true });
+        await cp(copy, data, { recursive: true });
+      }
+      await server.restart({ keepData: what !== 'all' });
+      while (redis.status !== 'ready') await systemClock.sleep(20);
+    },
+    async stop() {
+      redis.disconnect();
+      subscriber.disconnect();
+      await database.close();
+      await server.stop();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
