@@ -1,0 +1,49 @@
+import { sql } from 'kysely';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { type Database, openDatabase } from '../../../src/infra/database/database.ts';
+
+let database: Database;
+
+beforeEach(async () => {
+  database = await openDatabase({ sqlitePath: ':memory:' });
+});
+
+afterEach(() => database.close());
+
+it('names what went wrong by its code, as callers are told by it what to do', async () => {
+  await sql`create table once (id text primary key)`.execute(database.db);
+  await sql`insert into once values ('a')`.execute(database.db);
+  await expect(sql`insert into once values ('a')`.execute(database.db)).rejects.toMatchObject({
+    name: 'SqliteError',
+    code: 'SQLITE_CONSTRAINT_PRIMARYKEY',
+  });
+});
+
+it('leaves the event loop free while a statement runs', async () => {
+  let turns = 0;
+  const timer = setInterval(() => (turns += 1), 1);
+  const { rows } = await sql<{ n: number }>`
+    with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 1000000)
+    select count(*) as n from numbers`.execute(database.db);
+  clearInterval(timer);
+  expect(rows).toEqual([{ n: 1_000_000 }]);
+  expect(turns).toBeGreaterThan(5);
+});
+
+it('keeps other statements out of a transaction, and takes it back as a whole', async () => {
+  await sql`create table kept (id integer)`.execute(database.db);
+  const count = () => sql<{ n: number }>`select count(*) as n from kept`.execute(database.db);
+  let between: ReturnType<typeof count> | undefined;
+  const failed = database.db.transaction().execute(async (tx) => {
+    await sql`insert into kept values (1)`.execute(tx);
+    between = count();
+    throw new Error('no');
+  });
+  await expect(failed).rejects.toThrow('no');
+  expect((await between)?.rows).toEqual([{ n: 0 }]);
+});
+
+it('refuses what comes after it was closed, as a failure that passes', async () => {
+  await database.close();
+  await expect(database.ping()).rejects.toThrow();
+});
