@@ -18,6 +18,8 @@ export interface ChurnOptions {
 }
 
 const START_MS = 5000;
+/** Longer than another session needs to take the place. */
+const HANG_MS = 3500;
 
 /**
  * People who stop sessions and start others in their stead, so that places on proxies always change hands. Some of
@@ -31,6 +33,15 @@ export async function churn(options: ChurnOptions, stop: AbortSignal): Promise<v
     away.set(session, stopped);
     stops.push(stopped);
   };
+  /** Refused as long as no proxy has room. */
+  const start = async (session: string): Promise<void> => {
+    const untilMs = nowMs() + HANG_MS * 2;
+    while (nowMs() < untilMs && !stop.aborted) {
+      const answer = await api.insist('POST', `/api/sessions/${session}/start`, {}, stop);
+      if (answer?.status === 200) return;
+      await sleep(50);
+    }
+  };
   for (const session of waiting) leave(session);
   while (!stop.aborted) {
     await sleep(options.everyMs);
@@ -41,9 +52,9 @@ export async function churn(options: ChurnOptions, stop: AbortSignal): Promise<v
     for (const pid of hanging) signal(pid, 'SIGSTOP');
     await Promise.all([
       ...leaving.map((session) => api.insist('POST', `/api/sessions/${session}/stop`, {}, stop)),
-      ...coming.map((session) => api.insist('POST', `/api/sessions/${session}/start`, {}, stop)),
+      ...coming.map((session) => start(session)),
+      sleep(HANG_MS),
     ]);
-    await sleep(1500);
     for (const pid of hanging) signal(pid, 'SIGCONT');
     for (const session of waiting) {
       // Its worker has to be started first, and the place to become free.

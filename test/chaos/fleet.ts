@@ -32,10 +32,11 @@ export async function startFleet(
   const create = async (index: number): Promise<string> => {
     const phone = `9725550${String(Math.floor(index / caps.phone)).padStart(4, '0')}`;
     const batch = index % 4 === 3 ? 4 : 1;
-    const body = { phone, provider: `chaos-${phone}-${batch}` };
-    const answer = await api.insist('POST', '/api/sessions', body, signal);
+    const answer = await api.insist('POST', '/api/sessions', { phone }, signal);
     if (answer?.status !== 201) throw new Error(`no session: ${JSON.stringify(answer?.body)}`);
-    return String((answer.body.session as { id: string }).id);
+    const { id } = answer.body.session as { id: string };
+    recorder.announce(id, { phone, batch });
+    return id;
   };
   const waiting = await Promise.all(Array.from({ length: spare }, (_, index) => create(index)));
   for (const id of waiting) await api.insist('POST', `/api/sessions/${id}/stop`, {}, signal);

@@ -26,7 +26,8 @@ export interface Recorder {
   mood(mood: RecorderMood, share?: number): void;
   /** Closes every connection. */
   cut(): void;
-  onArrival(listener: (arrival: Arrival) => void): void;
+  /** Who a session is: those that nobody has announced wait to be let in. */
+  announce(session: string, who: { phone: string; batch: number }): void;
   stop(): Promise<void>;
 }
 
@@ -56,7 +57,8 @@ export async function startRecorder(options: {
   const tokens: { session: string; epoch: number; token: string }[] = [];
   const open = new Set<Open>();
   const sockets = new Set<Socket>();
-  const listeners = new Set<(arrival: Arrival) => void>();
+  const announced = new Map<string, { phone: string; batch: number }>();
+  const early = new Map<string, () => void>();
   let mood: RecorderMood = 'fine';
   let share = 1;
 
@@ -78,7 +80,7 @@ export async function startRecorder(options: {
     const session = String(message.session);
     const epoch = Number(message.epoch);
     const record: Connection = { session, epoch, proxy, openedMs: nowMs(), closedMs: null, replaced: false };
-    const entry: Open = { session, epoch, phone: String(message.phone), proxy, socket, record };
+    const entry: Open = { session, epoch, phone: announced.get(session)?.phone ?? '', proxy, socket, record };
     for (const older of open) {
       if (older.session !== session) continue;
       setTimeout(() => {
@@ -113,7 +115,6 @@ export async function startRecorder(options: {
       text: String(message.text),
     };
     arrivals.push(arrival);
-    for (const listener of listeners) listener(arrival);
     if (hit && mood === 'drop-after') return;
     socket.write(`${JSON.stringify({ t: 'ack', id: message.id })}\n`);
   };
@@ -137,8 +138,14 @@ export async function startRecorder(options: {
           return;
         }
         if (message.t === 'hello') {
-          hello(message, proxy, socket);
-          socket.write(`${JSON.stringify({ t: 'ok' })}\n`);
+          const session = String(message.session);
+          const letIn = () => {
+            if (socket.destroyed) return;
+            hello(message, proxy, socket);
+            socket.write(`${JSON.stringify({ t: 'ok', ...announced.get(session) })}\n`);
+          };
+          if (announced.has(session)) letIn();
+          else early.set(session, letIn);
         } else onMessage(message, socket);
       }
     });
@@ -175,7 +182,11 @@ export async function startRecorder(options: {
       if (wasDeaf) cut();
     },
     cut,
-    onArrival: (listener) => void listeners.add(listener),
+    announce(session, who) {
+      announced.set(session, who);
+      early.get(session)?.();
+      early.delete(session);
+    },
     async stop() {
       cut();
       await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));

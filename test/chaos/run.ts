@@ -112,7 +112,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
     const loadFrom = nowMs();
     const loading = load.run();
     const churning = churn(
-      { api, recorder, random: seeded(options.seed + 4), ...fleet, everyMs: 6000, stops, nowMs },
+      { api, recorder, random: seeded(options.seed + 4), ...fleet, everyMs: 5000, stops, nowMs },
       stop.signal,
     );
     const context: FaultContext = {

@@ -11,7 +11,8 @@ export async function watchCaps(
   nowMs: () => number,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const breaches = new Set<string>();
+  /** Each once, from when on. */
+  const breaches = new Map<string, string>();
   while (!signal.aborted) {
     try {
       const seen = await admin
@@ -27,7 +28,8 @@ export async function watchCaps(
       ];
       const at = `at ${Math.round(nowMs())} ms`;
       const note = (what: string, count: number, cap: number) => {
-        if (count > cap) breaches.add(`${what}: ${count} ${at}`);
+        const breach = `${what}: ${count}`;
+        if (count > cap && !breaches.has(breach)) breaches.set(breach, `${breach} ${at}`);
       };
       for (const [proxy, count] of Object.entries(proxies))
         note(`counter of ${proxy}`, Number(count), caps.proxy);
@@ -41,7 +43,7 @@ export async function watchCaps(
     }
     await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
-  return [...breaches];
+  return [...breaches.values()];
 }
 
 /** Does what a worker that was replaced would do, with its token. @returns what was not refused */

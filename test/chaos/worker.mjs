@@ -4,9 +4,10 @@ import { createHash, randomUUID } from 'node:crypto';
 import http from 'node:http';
 import net from 'node:net';
 
-const { SESSION_ID, ORCHESTRATOR_URL, WORKER_TOKEN, PROXY_URL = '', PROVIDER = '' } = process.env;
-/** The provider's name carries the phone and how many tasks a claim takes: `chaos-<phone>-<batch>`. */
-const [, phone = '', batch = '1'] = PROVIDER.split('-');
+const { SESSION_ID, ORCHESTRATOR_URL, WORKER_TOKEN, PROXY_URL = '' } = process.env;
+/** Who it is and how many tasks a claim takes: the recorder says so, as WhatsApp does when a device is paired. */
+let phone = '';
+let batch = 1;
 const epoch = Number(WORKER_TOKEN.split('~')[2]);
 const recorder = new URL(PROXY_URL);
 const base = `/api/worker/sessions/${SESSION_ID}`;
@@ -98,7 +99,7 @@ function open() {
   mine.on('error', () => undefined);
   mine.on('connect', () => {
     mine.write(
-      `${JSON.stringify({ t: 'hello', session: SESSION_ID, epoch, phone, token: WORKER_TOKEN, pid: process.pid })}\n`,
+      `${JSON.stringify({ t: 'hello', session: SESSION_ID, epoch, token: WORKER_TOKEN, pid: process.pid })}\n`,
     );
   });
   mine.on('data', (chunk) => {
@@ -118,6 +119,7 @@ let cutOff = false;
 async function onLine(message) {
   if (message.t === 'ok') {
     connected = true;
+    ({ phone, batch } = message);
     event('CONNECTED', { phoneNumber: phone, jid: `${phone}:1@s.whatsapp.net` }).catch(() => undefined);
   } else if (message.t === 'ack') {
     acks.get(message.id)?.(true);
