@@ -23,6 +23,12 @@ export class SqlBindingStore implements BindingStore {
 
   async apply(changes: readonly BindingChange[]): Promise<void> {
     await this.#db.transaction().execute(async (transaction) => {
+      // SQLite: a transaction that begins by reading cannot be made a writing one once another process has written.
+      await transaction
+        .updateTable('session_bindings')
+        .set({ status: 'none' })
+        .where('id', '=', -1)
+        .execute();
       for (const change of changes) {
         await applyOne(transaction, change);
         if (change.type === 'bound') await this.#keep(transaction, change.binding);
