@@ -20,6 +20,7 @@ import { composeOutbox } from '../../src/orchestrator/compose-outbox.ts';
 import { issueWorkerToken } from '../../src/orchestrator/http/worker-token.ts';
 import { asManager, startTestServer, TEST_WEBHOOK_SECRET, type TestServer } from './http.ts';
 import { startRedis, type TestRedis } from './redis.ts';
+import { isStandIn, STAND_IN_PATH, standInRoutes } from './stand-in-sessions.ts';
 
 export const TEST_KEY = '11'.repeat(32);
 
@@ -135,12 +136,18 @@ export async function startFleetSandbox(options: SandboxOptions = {}): Promise<F
     clock,
     log,
   });
-  const server = await startTestServer([...fleet.routes, ...inventory.routes, ...outbox.routes]);
+  const server = await startTestServer([
+    ...fleet.routes,
+    ...inventory.routes,
+    ...outbox.routes,
+    standInRoutes(() => fleet.sessions),
+  ]);
   holder.server = server;
   if (options.run !== false) await fleet.service.start();
 
   const call: FleetSandbox['call'] = async (method, path, body, headers = asManager) => {
-    const answer = await fetch(server.url + path, {
+    const standIn = path === '/api/sessions' && isStandIn((body as { provider?: unknown })?.provider);
+    const answer = await fetch(server.url + (standIn ? STAND_IN_PATH : path), {
       method,
       headers,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
