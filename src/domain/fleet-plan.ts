@@ -1,4 +1,6 @@
-import { type DesiredState, hasWorker, isResting, type SessionState } from './session-state.ts';
+import { leaving, NodeBook, onePlace, type PlacementFacts, type Places } from './placement.ts';
+import { provisioning } from './provisioning-plan.ts';
+import { type DesiredState, hasWorker, isWanted, type SessionState } from './session-state.ts';
 import { type CrashPolicy, judgeExit, type WorkerExit } from './worker-exit.ts';
 
 /** A session as the plan sees it. */
@@ -28,6 +30,8 @@ export interface PlannedWorker {
   /** Since its start; for an exited one: how long it ran. */
   ranMs: number;
   exit: WorkerExit | null;
+  /** Where it runs; null where there is one place only. */
+  node?: string | null;
 }
 
 export interface FleetFacts {
@@ -51,12 +55,17 @@ export interface FleetFacts {
   freeProfiles: number;
   /** How many more sessions the proxies carry. */
   freeProxySlots: number;
+  /** Absent where there is one place only. */
+  placement?: PlacementFacts | undefined;
   /** From 0 (inclusive) to 1 (exclusive), for the jitter of back-offs. */
   random(): number;
 }
 
 export interface FleetPolicy {
+  /** On each node. */
   startsAtOnce: number;
+  /** Sessions that leave draining nodes at the same time. */
+  movesAtOnce: number;
   /** After this a worker without a sign of life no longer counts as starting. */
   startingMs: number;
   silenceMs: number;
@@ -71,6 +80,7 @@ export interface FleetPolicy {
 
 export const DEFAULT_FLEET_POLICY: FleetPolicy = {
   startsAtOnce: 4,
+  movesAtOnce: 2,
   startingMs: 15_000,
   silenceMs: 30_000,
   startGraceMs: 60_000,
@@ -86,7 +96,11 @@ export type StopCause = 'unwanted' | 'outdated' | 'silent';
 
 export type FleetAction =
   | { type: 'allocate'; sessionId: string }
-  | { type: 'start'; sessionId: string }
+  | { type: 'start'; sessionId: string; node?: string }
+  /** There is no place for it now. */
+  | { type: 'hold'; sessionId: string; reason: string }
+  /** It leaves a draining node. */
+  | { type: 'move'; sessionId: string; fromNode: string }
   /** Stop and remove the worker. */
   | { type: 'stop'; sessionId: string; cause: StopCause }
   /** Forget a worker that has ended. */
@@ -121,21 +135,18 @@ export function plan(
 ): FleetAction[] {
   const bySession = new Map(workers.map((worker) => [worker.sessionId, worker]));
   const actions: FleetAction[] = [];
-  let slots = policy.startsAtOnce - facts.startsUnderWay;
-  for (const session of sessions) {
-    const worker = bySession.get(session.id);
-    if (worker && isStarting(session, worker, facts, policy)) slots -= 1;
-  }
+  const places = placesFor(sessions, workers, bySession, facts, policy);
   for (const session of sessions) {
     if (facts.busy.has(session.id)) continue;
     const worker = bySession.get(session.id);
     if (worker?.state === 'exited') actions.push(...forExited(session, worker, facts, policy));
     else if (worker) actions.push(...forRunning(session, worker, facts, policy));
-    else {
-      const planned = forAbsent(session, facts, policy, nowMs, slots > 0);
-      if (planned.some(({ type }) => type === 'start')) slots -= 1;
-      actions.push(...planned);
-    }
+    else actions.push(...forAbsent(session, facts, policy, nowMs, places));
+  }
+  if (places instanceof NodeBook && facts.placement) {
+    const options = { atOnce: policy.movesAtOnce, room: places.room, busy: facts.busy };
+    const gone = leaving(sessions, bySession, facts.placement, options);
+    actions.push(...gone.map((each) => ({ type: 'move' as const, ...each })));
   }
   const known = new Set(sessions.map(({ id }) => id));
   for (const { sessionId, state } of workers) {
@@ -153,8 +164,23 @@ export function plan(
   return [...actions, ...provisioning(sessions, facts, policy)];
 }
 
-const isWanted = (session: PlannedSession): boolean =>
-  session.desired === 'running' && !isResting(session.state);
+const NO_PLACE = 'no node takes another worker: each is full, closed, or does not answer';
+
+function placesFor(
+  sessions: readonly PlannedSession[],
+  workers: readonly PlannedWorker[],
+  bySession: ReadonlyMap<string, PlannedWorker>,
+  facts: FleetFacts,
+  policy: FleetPolicy,
+): Places {
+  const starting = sessions.filter((session) => {
+    const worker = bySession.get(session.id);
+    return worker !== undefined && isStarting(session, worker, facts, policy);
+  });
+  if (!facts.placement) return onePlace(policy.startsAtOnce - facts.startsUnderWay - starting.length);
+  const ids = new Set(starting.map(({ id }) => id));
+  return new NodeBook(facts.placement, workers, ids, policy.startsAtOnce);
+}
 
 const isOutdated = (session: PlannedSession, worker: PlannedWorker): boolean =>
   worker.epoch !== session.epoch || worker.generation !== session.generation;
@@ -244,7 +270,7 @@ function forAbsent(
   facts: FleetFacts,
   policy: FleetPolicy,
   nowMs: number,
-  slotFree: boolean,
+  places: Places,
 ): FleetAction[] {
   const sessionId = session.id;
   const bound = facts.bindings.has(sessionId);
@@ -265,39 +291,12 @@ function forAbsent(
   if (!bound) return [{ type: 'allocate', sessionId }];
   const bindAnew = !session.hasProxy && !session.direct && facts.bindings.get(sessionId) === true;
   if (bindAnew) return gone ? [{ type: 'release', sessionId, keepProfile: true }] : [];
-  return slotFree ? [{ type: 'start', sessionId }] : [];
+  const place = places.take(session);
+  if (place === 'wait') return [];
+  if (place === 'full') return [{ type: 'hold', sessionId, reason: NO_PLACE }];
+  return [{ type: 'start', sessionId, ...(place.node === null ? {} : { node: place.node }) }];
 }
 
 /** A time further away than any back-off comes from another clock. */
 const isAhead = (timeMs: number, nowMs: number, policy: FleetPolicy): boolean =>
   timeMs > nowMs && timeMs - nowMs <= policy.crash.backoff.maxMs;
-
-function provisioning(
-  sessions: readonly PlannedSession[],
-  facts: FleetFacts,
-  policy: FleetPolicy,
-): FleetAction[] {
-  const actions: FleetAction[] = [];
-  const room = policy.maxSessions - sessions.filter(isWanted).length;
-  const wishes = policy.autoProvision ? Math.max(0, Math.min(facts.freeProfiles, room)) : 0;
-  const waiting = sessions.filter(
-    (session) => isWanted(session) && !session.direct && !facts.bindings.has(session.id),
-  );
-  // Those that wait go first: their share is not given to new ones.
-  const count = Math.min(wishes, facts.freeProxySlots - waiting.length, policy.provisionAtOnce);
-  if (count > 0) actions.push({ type: 'provision', count });
-
-  if (facts.freeProxySlots > 0) actions.push({ type: 'clearAlert', condition: 'no_proxy_available' });
-  else if (wishes > 0 || waiting.length > 0) {
-    const message = `No free proxy: ${waiting.length} sessions and ${wishes} profiles wait for one.`;
-    actions.push({ type: 'alert', condition: 'no_proxy_available', message });
-  }
-  const unprofiled = sessions.filter(({ id }) => facts.refusals.get(id) === 'no_profile_available').length;
-  if (unprofiled > 0) {
-    const message = `No free profile: ${unprofiled} sessions wait for theirs.`;
-    actions.push({ type: 'alert', condition: 'no_profile_available', message });
-  } else if (facts.freeProfiles > 0) {
-    actions.push({ type: 'clearAlert', condition: 'no_profile_available' });
-  }
-  return actions;
-}

@@ -46,6 +46,10 @@ const WORKING = new Set<SessionState>(['starting', 'pairing', 'connected', 'reco
 /** Whether only a person's start leads out of it. */
 export const isResting = (state: SessionState): boolean => RESTING.has(state);
 
+/** Whether it runs or is about to. */
+export const isWanted = ({ desired, state }: { desired: DesiredState; state: SessionState }): boolean =>
+  desired === 'running' && !isResting(state);
+
 /** Whether a worker is expected to be there. */
 export const hasWorker = (state: SessionState): boolean => WORKING.has(state);
 

@@ -10,6 +10,7 @@ import { createDeletedSessions } from '../infra/redis/deleted-sessions.ts';
 import { createHeartbeats } from '../infra/redis/heartbeats-store.ts';
 import { createInboundSeen } from '../infra/redis/inbound-seen.ts';
 import { RedisLeaderLease } from '../infra/redis/leader-lease.ts';
+import { createMoveStore, createNodeWishStore } from '../infra/redis/placement-stores.ts';
 import { createProfileDirectory } from '../infra/redis/profile-directory.ts';
 import { PubSubSignals } from '../infra/redis/pubsub-signals.ts';
 import { createQrStore } from '../infra/redis/qr-store.ts';
@@ -24,6 +25,8 @@ import { EventFeed } from '../services/events/event-feed.ts';
 import { StoredEventLog } from '../services/events/event-log.ts';
 import type { EventLog } from '../services/events/ports.ts';
 import { FleetActions, STOP_GRACE_MS } from '../services/fleet/actions.ts';
+import { Migrations } from '../services/fleet/migrations.ts';
+import { FleetNodes } from '../services/fleet/nodes.ts';
 import { Observer } from '../services/fleet/observation.ts';
 import type { FleetBinder, FleetOutbox } from '../services/fleet/ports.ts';
 import { FleetRunner } from '../services/fleet/runner.ts';
@@ -36,6 +39,7 @@ import { WorkerCommands } from '../services/sessions/worker-commands.ts';
 import { WorkerReports } from '../services/sessions/worker-reports.ts';
 import type { RouteModule } from './http/route.ts';
 import { eventRoutes } from './http/routes/events.ts';
+import { nodeRoutes } from './http/routes/nodes.ts';
 import { sessionRoutes } from './http/routes/sessions.ts';
 import { workerAuthRoutes } from './http/routes/worker-auth.ts';
 import { workerEventRoutes } from './http/routes/worker-events.ts';
@@ -94,6 +98,8 @@ export interface Fleet {
   sessions: SessionService;
   auth: AuthState;
   runner: FleetRunner;
+  nodes: FleetNodes;
+  migrations: Migrations;
   routes: RouteModule[];
   /** Moves the sessions of a proxy (its line) to others. */
   rebindProxy(proxy: string): Promise<void>;
@@ -123,8 +129,11 @@ export function composeFleet(options: FleetOptions): Fleet {
   });
   const { onConnected } = options;
   const shared = { store, binder: allocation, alerts: options.alerts, events, fleet: signals, clock };
+  const nodes = new FleetNodes({ runtime, wishes: createNodeWishStore(redis), fleet: signals });
+  const migrations = new Migrations({ ...shared, nodes, moves: createMoveStore(redis), log });
   const states = new SessionStates({
     store,
+    onChange: (sessionId, from, to) => migrations.observe(sessionId, from, to),
     signal: signals,
     fleet: signals,
     ...(onConnected ? { onConnected } : {}),
@@ -162,6 +171,7 @@ export function composeFleet(options: FleetOptions): Fleet {
     mailbox,
     commands,
     deleted,
+    migrations,
     loggedOut: (sessionId, reason) => reports.loggedOut(sessionId, reason),
     eraseAuth: (sessionId) => auth.erase(sessionId),
     eraseTraces: async (sessionId) => await runtime.removeLogs?.(sessionId),
@@ -174,6 +184,8 @@ export function composeFleet(options: FleetOptions): Fleet {
     binder: allocation,
     heartbeats,
     store,
+    nodes,
+    migrations,
     clock,
     autoProvision: policy.autoProvision,
     provisionAtOnce: policy.provisionAtOnce,
@@ -206,8 +218,11 @@ export function composeFleet(options: FleetOptions): Fleet {
     sessions,
     auth,
     runner,
+    nodes,
+    migrations,
     routes: [
       sessionRoutes({ sessions, logs }),
+      nodeRoutes({ nodes, migrations, sessions }),
       workerEventRoutes({ reports }),
       workerAuthRoutes({ auth }),
       eventRoutes({ feed: options.feed, stopping: options.stopping }),

@@ -1,9 +1,16 @@
 import type { Clock } from '../../kernel/clock.ts';
 import type { Logger } from '../../kernel/log.ts';
-import type { LogSource, RuntimeLifecycle, StatsSource, WorkerRuntime } from '../../services/fleet/ports.ts';
+import type {
+  LogSource,
+  NodeSource,
+  RuntimeLifecycle,
+  StatsSource,
+  WorkerRuntime,
+} from '../../services/fleet/ports.ts';
 import { DockerRuntime } from './docker/docker-runtime.ts';
 import type { DockerHost } from './docker/hosts.ts';
 import { ProcessRuntime } from './process-runtime.ts';
+import { SwarmRuntime } from './swarm/swarm-runtime.ts';
 
 export interface RuntimeSettings {
   dataDir: string;
@@ -19,13 +26,19 @@ export interface RuntimeSettings {
 export type AnyRuntime = WorkerRuntime &
   RuntimeLifecycle &
   Partial<LogSource> &
-  Partial<StatsSource> & { removeLogs?(sessionId: string): Promise<void> };
+  Partial<StatsSource> &
+  Partial<NodeSource> & { removeLogs?(sessionId: string): Promise<void> };
 
 const RUNTIMES: Record<string, (settings: RuntimeSettings) => AnyRuntime> = {
   process: (settings) => new ProcessRuntime(settings),
   docker: ({ docker, clock, log }) => {
     if (!docker) throw new RuntimeNotInBuildError('WORKER_RUNTIME=docker needs DOCKER_HOSTS.');
     return new DockerRuntime({ ...docker, clock, log });
+  },
+  swarm: ({ docker, clock, log }) => {
+    if (!docker) throw new RuntimeNotInBuildError('WORKER_RUNTIME=swarm needs DOCKER_HOSTS.');
+    const { hosts: managers, image, fleetId } = docker;
+    return new SwarmRuntime({ managers, image, fleetId, clock, log });
   },
 };
 

@@ -1,7 +1,7 @@
 import type { FleetAction, FleetPolicy } from '../../domain/fleet-plan.ts';
 import { parseProfile } from '../../domain/profile.ts';
 import { proxyAddress } from '../../domain/proxy.ts';
-import { isResting } from '../../domain/session-state.ts';
+import { isWanted } from '../../domain/session-state.ts';
 import { judgeExit } from '../../domain/worker-exit.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { messageOf } from '../../kernel/errors.ts';
@@ -17,6 +17,7 @@ import type {
 } from '../sessions/ports.ts';
 import type { SessionStates } from '../sessions/session-states.ts';
 import type { WorkerCommands } from '../sessions/worker-commands.ts';
+import type { Migrations } from './migrations.ts';
 import type { FleetBinder, FleetBinding, FleetOutbox, WorkerRuntime, WorkerSpec } from './ports.ts';
 
 export interface FleetActionDeps {
@@ -30,6 +31,7 @@ export interface FleetActionDeps {
   mailbox: WorkerMailbox;
   commands: WorkerCommands;
   deleted: DeletedSessions;
+  migrations: Migrations;
   events: EventLog;
   /** A worker said by its exit code alone that the device was unlinked. */
   loggedOut(sessionId: string, reason: string | null): Promise<void>;
@@ -71,7 +73,11 @@ export class FleetActions {
       case 'allocate':
         return await this.#allocate(sessionId);
       case 'start':
-        return await this.#start(sessionId);
+        return await this.#start(sessionId, action.node ?? null);
+      case 'hold':
+        return await this.#hold(sessionId, action.reason);
+      case 'move':
+        return await this.#deps.migrations.leave(sessionId, action.fromNode);
       case 'stop':
         return await this.#stop(sessionId, action.cause === 'silent' ? SILENT_GRACE_MS : STOP_GRACE_MS);
       case 'remove':
@@ -119,8 +125,9 @@ export class FleetActions {
    * The epoch is taken first and written with the state: from then on every older worker is refused, and a
    * second runner that does the same ends with another epoch, of which the higher one wins everywhere.
    */
-  async #start(sessionId: string): Promise<boolean> {
-    const { binder, store, states, outbox, heartbeats, qrCodes, runtime, specFor, log } = this.#deps;
+  async #start(sessionId: string, node: string | null): Promise<boolean> {
+    const { binder, store, states, outbox, heartbeats, qrCodes, runtime, migrations, specFor, log } =
+      this.#deps;
     const session = await store.find(sessionId);
     const binding = await binder.binding(sessionId);
     if (!session || !isWanted(session) || !binding) return false;
@@ -133,12 +140,21 @@ export class FleetActions {
     });
     if (entered === null) return false;
     try {
-      await runtime.ensure(specFor(session, binding, epoch));
+      await migrations.starting(session, epoch, node);
+      const spec = specFor(session, binding, epoch);
+      await runtime.ensure(node === null ? spec : { ...spec, node });
     } catch (error) {
       log.warn({ sessionId, error: messageOf(error) }, 'a worker could not be started');
       await this.#couldNotStart({ ...session, epoch }, messageOf(error));
     }
     return true;
+  }
+
+  async #hold(sessionId: string, reason: string): Promise<boolean> {
+    const session = await this.#deps.store.find(sessionId);
+    if (session?.state === 'pending' && session.reason !== reason)
+      await this.#deps.store.update(sessionId, { reason }, {}, this.#now());
+    return false;
   }
 
   async #couldNotStart(session: SessionRecord, error: string): Promise<void> {
@@ -243,5 +259,3 @@ export class FleetActions {
     return toIso(this.#deps.clock.nowMs());
   }
 }
-
-const isWanted = ({ desired, state }: SessionRecord): boolean => desired === 'running' && !isResting(state);

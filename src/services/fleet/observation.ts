@@ -1,14 +1,19 @@
 import type { FleetFacts, PlannedSession, PlannedWorker } from '../../domain/fleet-plan.ts';
+import type { PlacementFacts } from '../../domain/placement.ts';
 import { redactLine } from '../../domain/redact.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import type { Heartbeats, SessionRecord, SessionStore } from '../sessions/ports.ts';
-import type { FleetBinder, WorkerRuntime } from './ports.ts';
+import type { Migrations } from './migrations.ts';
+import type { FleetNodes } from './nodes.ts';
+import type { FleetBinder, FleetBinding, WorkerRuntime } from './ports.ts';
 
 export interface ObserverDeps {
   runtime: WorkerRuntime;
   binder: FleetBinder;
   heartbeats: Heartbeats;
   store: SessionStore;
+  nodes: FleetNodes;
+  migrations: Migrations;
   clock: Clock;
   autoProvision: boolean;
   provisionAtOnce: number;
@@ -20,6 +25,8 @@ export interface Observation {
   sessions: PlannedSession[];
   workers: PlannedWorker[];
   freeProfiles: string[];
+  /** Null where there is one place only. */
+  placement: Omit<PlacementFacts, 'startsUnderWay'> | null;
   facts: Pick<
     FleetFacts,
     'bindings' | 'beatAgeMs' | 'observingForMs' | 'orphanForMs' | 'freeProfiles' | 'freeProxySlots'
@@ -51,12 +58,14 @@ export class Observer {
       const beatAgeMs = await heartbeats.ages();
       const freeProxySlots = await binder.capacity();
       const freeProfiles = await this.#freeProfiles();
+      const places = await this.#places();
       const sessions = await store.all();
       const known = new Set(sessions.map(({ id }) => id));
       return {
         sessions: sessions.map(toPlanned),
         workers: workers.map(withoutSecrets),
         freeProfiles,
+        placement: places && { ...places, proxies: proxiesOf(bindings) },
         facts: {
           bindings: new Map(bindings.map(({ sessionId, proxy }) => [sessionId, proxy !== null])),
           beatAgeMs,
@@ -83,6 +92,11 @@ export class Observer {
   /** A profile that could not be used: it is not offered again for a while, and does not hold up the others. */
   block(profile: string): void {
     this.#blockedUntil.set(profile, this.#deps.clock.monotonicMs() + BLOCKED_MS);
+  }
+
+  async #places(): Promise<Pick<PlacementFacts, 'nodes' | 'moves'> | null> {
+    const nodes = await this.#deps.nodes.forPlan();
+    return nodes && { nodes, moves: await this.#deps.migrations.forPlan() };
   }
 
   #observingFor(): number {
@@ -114,6 +128,9 @@ export class Observer {
     return profiles.filter((profile) => !this.#blockedUntil.has(profile));
   }
 }
+
+const proxiesOf = (bindings: readonly FleetBinding[]): Map<string, string> =>
+  new Map(bindings.flatMap(({ sessionId, proxy }) => (proxy === null ? [] : [[sessionId, proxy] as const])));
 
 const toPlanned = (session: SessionRecord): PlannedSession => ({
   id: session.id,

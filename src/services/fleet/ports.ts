@@ -13,6 +13,8 @@ export interface WorkerSpec {
   /** Variables that nobody else may see; a runtime may hand them over as `NAME_FILE`. */
   secrets: Readonly<Record<string, string>>;
   resources: Resources | null;
+  /** Where it is to run; absent: the runtime decides. */
+  node?: string;
 }
 
 /** A worker as the runtime sees it: at most one a session. */
@@ -50,6 +52,54 @@ export interface WorkerRuntime {
   list(): Promise<ObservedWorker[]>;
   /** Hints until the signal is aborted. They may be late, doubled or lost. */
   watch(signal: AbortSignal): AsyncIterable<RuntimeHint>;
+}
+
+/** A place that workers run on, as its runtime sees it. */
+export interface RuntimeNode {
+  name: string;
+  /** The most workers there; null for no limit of its own. */
+  capacity: number | null;
+  /** It answers. */
+  reachable: boolean;
+}
+
+/**
+ * A runtime with more than one place. Its workers carry the node's name, and `ensure` follows `spec.node`. That a
+ * node is closed to new workers is not kept here: it shows in what the runner asks for.
+ */
+export interface NodeSource {
+  /** As of the last `list`; asks nobody. */
+  nodes(): RuntimeNode[];
+}
+
+/** What a person wants of a node: no new workers, or its sessions elsewhere as well. */
+export type NodeWish = 'cordoned' | 'draining';
+
+export interface NodeWishStore {
+  all(): Promise<Map<string, NodeWish>>;
+  set(node: string, wish: NodeWish | null): Promise<void>;
+}
+
+/** A session on its way to another node. Times are ms by the wall clock. */
+export interface Move {
+  /** The generation that starts on the new node. */
+  generation: number;
+  fromNode: string | null;
+  /** The node that was asked for; null for any. */
+  node: string | null;
+  askedAt: number;
+  /** When the old worker's connection ended; null while it has not, or if there was none. */
+  offlineAt: number | null;
+  /** The new worker's; null before its start. */
+  epoch: number | null;
+  toNode: string | null;
+}
+
+export interface MoveStore {
+  all(): Promise<Map<string, Move>>;
+  find(sessionId: string): Promise<Move | null>;
+  save(sessionId: string, move: Move): Promise<void>;
+  drop(sessionId: string): Promise<void>;
 }
 
 /** A runtime that keeps what its workers print. */

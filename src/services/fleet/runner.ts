@@ -41,8 +41,8 @@ export class FleetRunner implements Service {
   readonly #leading: Loop;
   readonly #provisioning: Loop;
   readonly #monitor: Loop;
-  /** Sessions with actions under way → whether a start is among them. */
-  readonly #busy = new Map<string, boolean>();
+  /** Sessions with actions under way → the start among them. */
+  readonly #busy = new Map<string, Extract<FleetAction, { type: 'start' }> | null>();
   readonly #underWay = new Set<Promise<void>>();
   #abort: AbortController | undefined;
   #watching: Promise<void> | undefined;
@@ -172,12 +172,16 @@ export class FleetRunner implements Service {
     }
     // Taken before the look: what ends meanwhile was still under way for some of what is seen.
     const busy = new Set(this.#busy.keys());
-    const startsUnderWay = [...this.#busy.values()].filter(Boolean).length;
+    const starts = [...this.#busy.values()].filter((start) => start !== null);
     const seen = await observer.look();
+    const startsUnderWay = new Map(
+      starts.flatMap(({ sessionId, node }) => (node === undefined ? [] : [[sessionId, node] as const])),
+    );
     const facts: FleetFacts = {
       ...seen.facts,
       busy,
-      startsUnderWay,
+      startsUnderWay: starts.length,
+      placement: seen.placement ? { ...seen.placement, startsUnderWay } : undefined,
       refusals: actions.refusals,
       unlinkingForMs: actions.unlinkingForMs(),
       random: Math.random,
@@ -209,10 +213,7 @@ export class FleetRunner implements Service {
 
   /** @param fence the lease that the plan was made under; null for what needs none */
   #launch(sessionId: string, chain: readonly SessionAction[], fence: number | null): void {
-    this.#busy.set(
-      sessionId,
-      chain.some(({ type }) => type === 'start'),
-    );
+    this.#busy.set(sessionId, chain.find((action) => action.type === 'start') ?? null);
     const task = this.#carryOut(sessionId, chain, fence).finally(() => {
       this.#busy.delete(sessionId);
       this.#underWay.delete(task);

@@ -17,6 +17,8 @@ export interface SessionStatesDeps {
   store: Pick<SessionStore, 'transition'>;
   signal: EventSignal;
   fleet: FleetSignal;
+  /** Told of each change; never rejects. */
+  onChange?: (sessionId: string, from: SessionState, to: SessionState) => Promise<void>;
   /** A session can send from now on. */
   onConnected?: () => void;
   clock: Clock;
@@ -54,6 +56,7 @@ export class SessionStates {
     );
     if (from === null) return null;
     log.info({ sessionId, from, to, ...(reason ? { reason } : {}) }, 'session state');
+    await this.#deps.onChange?.(sessionId, from, to);
     await announce(signal, log);
     fleet.wake();
     if (to === 'connected') this.#deps.onConnected?.();

@@ -3,9 +3,11 @@ import { conflict, messageOf, unavailable } from '../../../kernel/errors.ts';
 import type { Logger } from '../../../kernel/log.ts';
 import type {
   LogSource,
+  NodeSource,
   ObservedWorker,
   RuntimeHint,
   RuntimeLifecycle,
+  RuntimeNode,
   StatsSource,
   StopOptions,
   WorkerRuntime,
@@ -16,7 +18,7 @@ import { HintChannel } from '../hint-channel.ts';
 import { proxyMark } from './container-spec.ts';
 import { statusOf } from './engine-errors.ts';
 import { EngineHost } from './engine-host.ts';
-import type { DockerHost } from './hosts.ts';
+import { type DockerHost, NO_LIMIT } from './hosts.ts';
 
 export interface DockerRuntimeOptions {
   hosts: readonly DockerHost[];
@@ -36,11 +38,12 @@ const CREATE_ATTEMPTS = 3;
  * One container per session on one or more Docker engines. Workers outlive the orchestrator: a new one finds them
  * by their labels. Nothing is remembered here that the engines do not tell, but where a session was seen last.
  */
-export class DockerRuntime implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle {
+export class DockerRuntime implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, NodeSource {
   readonly #options: DockerRuntimeOptions;
   readonly #hosts: readonly EngineHost[];
   /** The last list of each host. One that does not answer keeps its workers: unknown is not absent. */
   readonly #lastSeen = new Map<EngineHost, ObservedWorker[]>();
+  readonly #unreachable = new Set<EngineHost>();
   /** Calls for one session go one after the other. */
   readonly #turns = new Map<string, Promise<unknown>>();
 
@@ -107,6 +110,14 @@ export class DockerRuntime implements WorkerRuntime, LogSource, StatsSource, Run
   async list(): Promise<ObservedWorker[]> {
     const lists = await Promise.all(this.#hosts.map((host) => this.#listOf(host)));
     return newestOfEach(lists.flat());
+  }
+
+  nodes(): RuntimeNode[] {
+    return this.#hosts.map((host) => ({
+      name: host.name,
+      capacity: host.capacity === NO_LIMIT ? null : host.capacity,
+      reachable: this.#lastSeen.has(host) && !this.#unreachable.has(host),
+    }));
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<RuntimeHint> {
@@ -176,8 +187,11 @@ export class DockerRuntime implements WorkerRuntime, LogSource, StatsSource, Run
     return mine;
   }
 
-  /** The host with the fewest sessions of the same proxy, and among those the one with the most room. */
+  /** The one that was asked for; else the host with the fewest sessions of the same proxy, and among those the one with the most room. */
   async #place(spec: WorkerSpec): Promise<EngineHost> {
+    const asked = this.#hosts.find(({ name }) => name === spec.node);
+    // Whether it has room is for the plan that asked for it.
+    if (asked) return asked;
     const [only] = this.#hosts;
     if (only && this.#hosts.length === 1 && only.capacity > this.#load(only)) return only;
     const proxy = spec.secrets.PROXY_URL;
@@ -205,9 +219,11 @@ export class DockerRuntime implements WorkerRuntime, LogSource, StatsSource, Run
   async #listOf(host: EngineHost): Promise<ObservedWorker[]> {
     try {
       const workers = await host.list();
+      this.#unreachable.delete(host);
       this.#lastSeen.set(host, workers);
       return workers;
     } catch (error) {
+      this.#unreachable.add(host);
       const before = this.#lastSeen.get(host);
       // With one host there would be nothing to go on with.
       if (this.#hosts.length === 1 || !before) throw error;

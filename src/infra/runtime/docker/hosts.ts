@@ -11,7 +11,8 @@ export interface DockerHost {
 }
 
 export const DEFAULT_DOCKER_HOSTS = 'local=unix:///var/run/docker.sock';
-const NO_LIMIT = 1_000_000;
+/** The capacity of a host that names none. */
+export const NO_LIMIT = 1_000_000;
 
 /**
  * Reads `name=address?capacity=100&tls=/dir`, several of them with commas between.

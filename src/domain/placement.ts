@@ -1,0 +1,153 @@
+import type { PlannedSession, PlannedWorker } from './fleet-plan.ts';
+import { isWanted } from './session-state.ts';
+
+/** A place that workers run on, as the plan sees it. */
+export interface PlacementNode {
+  name: string;
+  /** The most workers there. */
+  capacity: number;
+  /** It answers, and nobody has closed it to new workers. */
+  open: boolean;
+  /** It answers, and its sessions are to go elsewhere. */
+  draining: boolean;
+}
+
+/** A session on its way to another node. */
+export interface PlannedMove {
+  /** The generation that starts on the new node; of another one the move says nothing. */
+  generation: number;
+  /** The node that was asked for; null for any. */
+  node: string | null;
+  /** Since it was asked for. */
+  ageMs: number;
+}
+
+export interface PlacementFacts {
+  nodes: readonly PlacementNode[];
+  moves: ReadonlyMap<string, PlannedMove>;
+  /** Session id → its proxy, whose sessions are spread over the nodes. */
+  proxies: ReadonlyMap<string, string>;
+  /** Session id → node, of starts that go on. */
+  startsUnderWay: ReadonlyMap<string, string>;
+}
+
+/** Where a session may start: `wait` for its turn, `full` if no node takes another worker. */
+export type Place = { node: string | null } | 'wait' | 'full';
+
+export interface Places {
+  /** Gives a place out; it is taken from then on. */
+  take(session: PlannedSession): Place;
+}
+
+/** One place without limits of its own: only the starts at the same time are counted. */
+export function onePlace(slots: number): Places {
+  let free = slots;
+  return {
+    take() {
+      if (free <= 0) return 'wait';
+      free -= 1;
+      return { node: null };
+    },
+  };
+}
+
+interface Load {
+  node: PlacementNode;
+  workers: number;
+  starting: number;
+  proxies: Map<string, number>;
+}
+
+/** How full each node is, and who may go where. */
+export class NodeBook implements Places {
+  readonly #loads: Load[];
+  readonly #facts: PlacementFacts;
+  readonly #startsAtOnce: number;
+
+  /** @param starting sessions whose worker counts as starting */
+  constructor(
+    facts: PlacementFacts,
+    workers: readonly PlannedWorker[],
+    starting: ReadonlySet<string>,
+    startsAtOnce: number,
+  ) {
+    this.#facts = facts;
+    this.#startsAtOnce = startsAtOnce;
+    this.#loads = facts.nodes.map((node) => ({ node, workers: 0, starting: 0, proxies: new Map() }));
+    for (const [sessionId, node] of facts.startsUnderWay) this.#add(sessionId, node, true);
+    for (const { sessionId, state, node } of workers) {
+      // One that is being started may be in the list already.
+      if (state !== 'running' || facts.startsUnderWay.has(sessionId)) continue;
+      this.#add(sessionId, node ?? null, starting.has(sessionId));
+    }
+  }
+
+  /** The node that was asked for if it can be had, else the one with the fewest sessions of the same proxy. */
+  take(session: PlannedSession): Place {
+    const roomy = this.#loads.filter(hasRoom);
+    if (roomy.length === 0) return 'full';
+    const move = this.#facts.moves.get(session.id);
+    const asked =
+      move?.generation === session.generation ? roomy.find(({ node }) => node.name === move.node) : undefined;
+    const ready = (asked ? [asked] : roomy).filter(({ starting }) => starting < this.#startsAtOnce);
+    const proxy = this.#facts.proxies.get(session.id) ?? '';
+    const same = (load: Load): number => load.proxies.get(proxy) ?? 0;
+    const [best] = ready.sort((a, b) => same(a) - same(b) || free(b) - free(a));
+    if (!best) return 'wait';
+    this.#add(session.id, best.node.name, true);
+    return { node: best.node.name };
+  }
+
+  /** How many more workers the open nodes take. */
+  get room(): number {
+    return this.#loads.filter(hasRoom).reduce((sum, load) => sum + free(load), 0);
+  }
+
+  #add(sessionId: string, node: string | null, starting: boolean): void {
+    const load = this.#loads.find((each) => each.node.name === node);
+    if (!load) return;
+    load.workers += 1;
+    if (starting) load.starting += 1;
+    const proxy = this.#facts.proxies.get(sessionId);
+    if (proxy !== undefined) load.proxies.set(proxy, (load.proxies.get(proxy) ?? 0) + 1);
+  }
+}
+
+const free = ({ node, workers }: Load): number => node.capacity - workers;
+const hasRoom = (load: Load): boolean => load.node.open && free(load) > 0;
+
+/** A move that takes longer does not hold up the others. */
+const MOVE_COUNTS_MS = 60_000;
+
+/**
+ * The sessions that leave draining nodes now. Few at a time, and only as many as have a place elsewhere: a worker
+ * that could not start again is left where it is.
+ */
+export function leaving(
+  sessions: readonly PlannedSession[],
+  bySession: ReadonlyMap<string, PlannedWorker>,
+  facts: PlacementFacts,
+  options: { atOnce: number; room: number; busy: ReadonlySet<string> },
+): { sessionId: string; fromNode: string }[] {
+  const draining = new Set(facts.nodes.filter((node) => node.draining).map(({ name }) => name));
+  if (draining.size === 0) return [];
+  const onTheWay = (session: PlannedSession): boolean => {
+    const move = facts.moves.get(session.id);
+    return move?.generation === session.generation && move.ageMs < MOVE_COUNTS_MS && isWanted(session);
+  };
+  const moving = sessions.filter(onTheWay).length;
+  let budget = Math.min(options.atOnce - moving, options.room - moving);
+  const gone: { sessionId: string; fromNode: string }[] = [];
+  for (const session of sessions) {
+    const worker = bySession.get(session.id);
+    const node = worker?.node ?? null;
+    if (budget <= 0) break;
+    if (worker?.state !== 'running' || node === null || !draining.has(node)) continue;
+    // One that is being replaced goes elsewhere anyway.
+    if (worker.generation !== session.generation || !isWanted(session)) continue;
+    if (options.busy.has(session.id)) continue;
+    gone.push({ sessionId: session.id, fromNode: node });
+    budget -= 1;
+  }
+  return gone;
+}

@@ -1,0 +1,95 @@
+import type { PlacementNode } from '../../domain/placement.ts';
+import { conflict, notFound } from '../../kernel/errors.ts';
+import type { FleetSignal } from '../sessions/ports.ts';
+import type { NodeSource, NodeWish, NodeWishStore, ObservedWorker, WorkerRuntime } from './ports.ts';
+
+export interface FleetNodesDeps {
+  runtime: WorkerRuntime & Partial<NodeSource>;
+  wishes: NodeWishStore;
+  fleet: FleetSignal;
+}
+
+export interface NodeView {
+  id: string;
+  state: 'ready' | 'unreachable' | 'cordoned' | 'draining';
+  /** No new workers, whether it answers or not. */
+  closed: boolean;
+  /** The most workers; null for no limit of its own. */
+  capacity: number | null;
+  /** Sessions whose worker runs there, or did when the node answered last. */
+  sessions: string[];
+}
+
+/** The one node of a runtime that knows of none. */
+export const ONLY_NODE = 'local';
+
+/** The places that workers run on, and what a person wants of them. */
+export class FleetNodes {
+  readonly #deps: FleetNodesDeps;
+
+  constructor(deps: FleetNodesDeps) {
+    this.#deps = deps;
+  }
+
+  async list(): Promise<NodeView[]> {
+    const { runtime, wishes } = this.#deps;
+    const seen = await runtime.list().catch(() => null);
+    const nodes = runtime.nodes?.() ?? [{ name: ONLY_NODE, capacity: null, reachable: seen !== null }];
+    const wished = await wishes.all();
+    return nodes.map(({ name, capacity, reachable }) => {
+      const wish = wished.get(name);
+      return {
+        id: name,
+        state: reachable ? (wish ?? 'ready') : 'unreachable',
+        closed: wish !== undefined,
+        capacity,
+        sessions: (seen ?? []).filter((worker) => runsOn(worker, name)).map(({ sessionId }) => sessionId),
+      };
+    });
+  }
+
+  /** @throws FlotillaError 404 `unknown_node` */
+  async get(name: string): Promise<NodeView> {
+    return nodeIn(await this.list(), name);
+  }
+
+  /**
+   * Null opens it again. A drain closes it, and the runner moves its sessions elsewhere.
+   * @throws FlotillaError 404 `unknown_node`, 409 `only_node` where there is nowhere else to go
+   */
+  async wish(name: string, wish: NodeWish | null): Promise<NodeView> {
+    const nodes = await this.list();
+    nodeIn(nodes, name);
+    if (wish !== null && nodes.length < 2) {
+      throw conflict('only_node', 'There is no other node; stop the sessions instead.');
+    }
+    await this.#deps.wishes.set(name, wish);
+    this.#deps.fleet.wake();
+    return await this.get(name);
+  }
+
+  /** For the plan, as of the runtime's last list; null where there is one place only. */
+  async forPlan(): Promise<PlacementNode[] | null> {
+    const { runtime, wishes } = this.#deps;
+    if (!runtime.nodes) return null;
+    const nodes = runtime.nodes();
+    const wished = await wishes.all();
+    return nodes.map(({ name, capacity, reachable }) => ({
+      name,
+      capacity: capacity ?? Number.MAX_SAFE_INTEGER,
+      open: reachable && !wished.has(name),
+      draining: reachable && wished.get(name) === 'draining',
+    }));
+  }
+}
+
+const runsOn = (worker: ObservedWorker, node: string): boolean =>
+  worker.state === 'running' && (worker.node ?? ONLY_NODE) === node;
+
+/** @throws FlotillaError 404 `unknown_node` */
+export function nodeIn(nodes: readonly NodeView[], name: string): NodeView {
+  const node = nodes.find(({ id }) => id === name);
+  if (node) return node;
+  const known = nodes.map(({ id }) => id).join(', ');
+  throw notFound('unknown_node', `There is no node ${name}; known: ${known}.`);
+}
