@@ -5,7 +5,7 @@ export default defineConfig({
     environment: 'node',
     include: ['test/**/*.test.ts'],
     // Load and chaos runs take minutes and a quiet machine, engines need root: they have commands of their own.
-    exclude: ['**/node_modules/**', 'test/bench/**', 'test/docker/**'],
+    exclude: ['**/node_modules/**', 'test/bench/**', 'test/docker/**', 'test/swarm/**'],
     // Processes, not threads: a test's children are tied to the life of the process that started them.
     pool: 'forks',
     maxWorkers: 2,

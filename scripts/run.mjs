@@ -31,6 +31,10 @@ const COMMANDS = {
     dev: true,
     redis: true,
   },
+  'test:swarm': {
+    args: [bin('vitest/vitest.mjs'), 'run', '--config', 'test/swarm/vitest.config.ts'],
+    dev: true,
+  },
   check: { args: ['scripts/check.mjs', 'all'], dev: true, redis: true },
   'check:fast': { args: ['scripts/check.mjs', 'fast'], dev: true },
   build: { args: ['scripts/build.mjs'], dev: true },

@@ -116,6 +116,7 @@ export function loadConfig(env: Environment = process.env): Config {
   };
   if (config.production) refuseInsecure(config);
   if (config.workerRuntime === 'docker') refuseUnreachable(config);
+  if (config.workerRuntime === 'swarm') refuseUnreachableFromNodes(config);
   return config;
 }
 
@@ -157,6 +158,15 @@ function refuseUnreachable({ host, orchestratorUrl }: Config): void {
   if (orchestratorUrl === null && isLoopback(host)) {
     throw new ConfigError(
       `HOST ${host} cannot be reached from containers: set HOST=0.0.0.0 or an address of this machine, or set ORCHESTRATOR_URL.`,
+    );
+  }
+}
+
+/** Which machine a worker will run on is not known: our own address as we know it may mean another one there. */
+function refuseUnreachableFromNodes({ orchestratorUrl }: Config): void {
+  if (orchestratorUrl === null || isLoopback(new URL(orchestratorUrl).hostname)) {
+    throw new ConfigError(
+      'ORCHESTRATOR_URL must be set with WORKER_RUNTIME=swarm, to an address that every node can reach.',
     );
   }
 }

@@ -7,7 +7,7 @@ import type { TestEngine } from '../helpers/docker-engine.ts';
 export const PLAIN_IMAGE = 'flotilla-test-plain:latest';
 
 /** An image whose worker is `test/fixtures/plain-worker.mjs`. */
-export async function buildPlainImage({ docker }: TestEngine): Promise<void> {
+export async function buildPlainImage({ docker }: Pick<TestEngine, 'docker'>): Promise<void> {
   const context = await mkdtemp(join(tmpdir(), 'flotilla-plain-'));
   try {
     await copyFile(

@@ -133,7 +133,7 @@ test('after close nothing is started any more', async () => {
 });
 
 test('a runtime that is not in this build is named', async () => {
-  expect(() => createRuntime('swarm', { dataDir: '/tmp', clock: systemClock, log: silentLogger })).toThrow(
-    'WORKER_RUNTIME=swarm is not in this build; it has: process, docker.',
-  );
+  expect(() =>
+    createRuntime('supervisord', { dataDir: '/tmp', clock: systemClock, log: silentLogger }),
+  ).toThrow('WORKER_RUNTIME=supervisord is not in this build; it has: process, docker, swarm.');
 });

@@ -1,0 +1,133 @@
+import type { ObservedWorker } from '../../../services/fleet/ports.ts';
+import { linesOf } from '../docker/container-log.ts';
+import { LABEL } from '../docker/container-spec.ts';
+import type { SwarmManagers } from './managers.ts';
+import type { NodeFacts, ServiceFacts, TaskFacts } from './swarm-facts.ts';
+import { isBeforeStart, mayRun, type ServiceWorker, workerOf } from './worker-of-service.ts';
+
+const LAST_LINES = 20;
+/** The log of a container comes from its node, which may not be there any more. */
+const LOG_WITHIN_MS = 5000;
+
+/** The workers of one fleet as the managers of the swarm know them. */
+export class SwarmView {
+  readonly #managers: SwarmManagers;
+  readonly #fleetId: string;
+  /** The last words of tasks that have ended, by task id. */
+  readonly #lastLines = new Map<string, readonly string[]>();
+
+  constructor(managers: SwarmManagers, fleetId: string) {
+    this.#managers = managers;
+    this.#fleetId = fleetId;
+  }
+
+  async list(): Promise<ObservedWorker[]> {
+    const [services, tasks, nodes] = await Promise.all([
+      this.#services({ label: [this.#ofFleet] }),
+      this.#tasks({ label: [this.#ofFleet] }),
+      this.#nodes(),
+    ]);
+    const byService = groupByService(tasks);
+    const ids = new Set(tasks.map(({ ID }) => ID));
+    for (const id of this.#lastLines.keys()) if (!ids.has(id)) this.#lastLines.delete(id);
+    return await Promise.all(
+      services.map(async (service) => {
+        const own = byService.get(service.ID) ?? [];
+        const found = workerOf(service, own, nodes, this.#managers.nowMs());
+        return (await this.#withLastLines(found)).worker;
+      }),
+    );
+  }
+
+  /** Null when there is no such service. */
+  async find(name: string): Promise<ServiceWorker | null> {
+    const service = (await this.#managers.unless([404], (docker) =>
+      docker.getService(name).inspect(),
+    )) as ServiceFacts | null;
+    if (service === null) return null;
+    const sessionId = service.Spec.Labels?.[LABEL.session] ?? '';
+    const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.#nodes()]);
+    const own = tasks.filter(({ ServiceID }) => ServiceID === service.ID);
+    return await this.#withLastLines(workerOf(service, own, nodes, this.#managers.nowMs()));
+  }
+
+  /** Whether a container of the session may still run on a node that answers, be its service there or not. */
+  async anyRuns(sessionId: string): Promise<boolean> {
+    const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.#nodes()]);
+    return tasks.some((task) => mayRun(task, nodes));
+  }
+
+  /** What changes by session when something happens to its worker. */
+  async marks(): Promise<Map<string, string>> {
+    const [tasks, nodes] = await Promise.all([this.#tasks({ label: [this.#ofFleet] }), this.#nodes()]);
+    const marks = new Map<string, string>();
+    for (const task of tasks) {
+      const sessionId = task.Spec.ContainerSpec?.Labels?.[LABEL.session] ?? '';
+      const mark = `${task.ID} ${task.Status.State} ${mayRun(task, nodes)}`;
+      marks.set(sessionId, `${marks.get(sessionId) ?? ''};${mark}`);
+    }
+    return marks;
+  }
+
+  async logs(name: string, lines: number): Promise<string[]> {
+    const found = await this.find(name);
+    return found?.task ? await this.#logOf(found.task, lines) : [];
+  }
+
+  get #ofFleet(): string {
+    return `${LABEL.fleet}=${this.#fleetId}`;
+  }
+
+  async #withLastLines(found: ServiceWorker): Promise<ServiceWorker> {
+    const { worker, task } = found;
+    if (!task || !worker.exit || worker.exit.code === null) return found;
+    const lastLines = this.#lastLines.get(task.ID) ?? (await this.#logOf(task, LAST_LINES));
+    this.#lastLines.set(task.ID, lastLines);
+    return { task, worker: { ...worker, exit: { ...worker.exit, lastLines } } };
+  }
+
+  /** Empty when it cannot be had, such as from a node that is gone. */
+  async #logOf(task: TaskFacts, lines: number): Promise<string[]> {
+    if (isBeforeStart(task)) return [];
+    const read = async (): Promise<Buffer> => {
+      const abortSignal = AbortSignal.timeout(LOG_WITHIN_MS);
+      const options = { stdout: true, stderr: true, tail: lines, abortSignal };
+      return await this.#managers.ask(async (docker) => {
+        const source = docker.getTask(task.ID) as unknown as {
+          logs(wanted: typeof options): Promise<Buffer | string>;
+        };
+        return Buffer.from(await source.logs(options));
+      });
+    };
+    return await read().then(linesOf, () => []);
+  }
+
+  async #services(filters: Record<string, string[]>): Promise<ServiceFacts[]> {
+    const found = await this.#managers.ask((docker) => docker.listServices({ filters }));
+    return found as unknown as ServiceFacts[];
+  }
+
+  #tasksOfSession(sessionId: string): Promise<TaskFacts[]> {
+    return this.#tasks({ label: [this.#ofFleet, `${LABEL.session}=${sessionId}`] });
+  }
+
+  async #tasks(filters: Record<string, string[]>): Promise<TaskFacts[]> {
+    const query = { filters: JSON.stringify(filters) };
+    return (await this.#managers.ask((docker) => docker.listTasks(query))) as TaskFacts[];
+  }
+
+  async #nodes(): Promise<Map<string, NodeFacts>> {
+    const found = (await this.#managers.ask((docker) => docker.listNodes())) as NodeFacts[];
+    return new Map(found.map((node) => [node.ID, node]));
+  }
+}
+
+function groupByService(tasks: readonly TaskFacts[]): Map<string, TaskFacts[]> {
+  const groups = new Map<string, TaskFacts[]>();
+  for (const task of tasks) {
+    const group = groups.get(task.ServiceID);
+    if (group) group.push(task);
+    else groups.set(task.ServiceID, [task]);
+  }
+  return groups;
+}

@@ -1,0 +1,57 @@
+import { SwarmRuntime, type SwarmRuntimeOptions } from '../../src/infra/runtime/swarm/swarm-runtime.ts';
+import { systemClock } from '../../src/kernel/clock.ts';
+import { silentLogger } from '../../src/kernel/log.ts';
+import type { ObservedWorker, WorkerSpec } from '../../src/services/fleet/ports.ts';
+import { buildPlainImage, PLAIN_IMAGE } from '../docker/plain-image.ts';
+import { type SwarmNode, startNode } from './node.ts';
+
+export const FLEET = 'swarmtest';
+
+/** One engine that is a swarm by itself. */
+export async function startManager(): Promise<SwarmNode> {
+  const node = await startNode(1);
+  try {
+    await buildPlainImage(node);
+    await node.docker(['swarm', 'init', '--advertise-addr', node.address]);
+    return node;
+  } catch (error) {
+    await node.stop();
+    throw error;
+  }
+}
+
+export const newRuntime = (node: SwarmNode, over: Partial<SwarmRuntimeOptions> = {}): SwarmRuntime =>
+  new SwarmRuntime({
+    managers: [{ name: node.name, address: node.host, tlsDir: null, capacity: 100 }],
+    fleetId: FLEET,
+    image: PLAIN_IMAGE,
+    clock: systemClock,
+    log: silentLogger,
+    stopGraceMs: 1000,
+    ...over,
+  });
+
+export const spec = (sessionId: string, behaviour: string, over: Partial<WorkerSpec> = {}): WorkerSpec => ({
+  sessionId,
+  epoch: 1,
+  generation: 1,
+  env: { PLAIN: behaviour },
+  secrets: { SECRET: 'tell nobody' },
+  resources: null,
+  ...over,
+});
+
+export const find = async (runtime: SwarmRuntime, sessionId: string): Promise<ObservedWorker | undefined> =>
+  (await runtime.list()).find((worker) => worker.sessionId === sessionId);
+
+/** What the swarm holds of the fleet; empty when nothing is left over. */
+export async function leftovers({ docker }: SwarmNode): Promise<string> {
+  const filter = ['-q', '--filter', `label=flotilla.fleet=${FLEET}`];
+  const found = await Promise.all([
+    docker(['service', 'ls', ...filter]),
+    docker(['secret', 'ls', ...filter]),
+    docker(['network', 'ls', ...filter]),
+    docker(['ps', '-aq', '--filter', `label=flotilla.fleet=${FLEET}`]),
+  ]);
+  return found.join('');
+}
