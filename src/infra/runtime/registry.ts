@@ -1,6 +1,12 @@
 import type { Clock } from '../../kernel/clock.ts';
 import type { Logger } from '../../kernel/log.ts';
-import type { LogSource, RuntimeLifecycle, StatsSource, WorkerRuntime } from '../../services/fleet/ports.ts';
+import type {
+  LogSource,
+  NodeSource,
+  RuntimeLifecycle,
+  StatsSource,
+  WorkerRuntime,
+} from '../../services/fleet/ports.ts';
 import { DockerRuntime } from './docker/docker-runtime.ts';
 import type { DockerHost } from './docker/hosts.ts';
 import { ProcessRuntime } from './process-runtime.ts';
@@ -20,7 +26,8 @@ export interface RuntimeSettings {
 export type AnyRuntime = WorkerRuntime &
   RuntimeLifecycle &
   Partial<LogSource> &
-  Partial<StatsSource> & { removeLogs?(sessionId: string): Promise<void> };
+  Partial<StatsSource> &
+  Partial<NodeSource> & { removeLogs?(sessionId: string): Promise<void> };
 
 const RUNTIMES: Record<string, (settings: RuntimeSettings) => AnyRuntime> = {
   process: (settings) => new ProcessRuntime(settings),
