@@ -1,7 +1,7 @@
 import type { PlacementNode } from '../../domain/placement.ts';
 import { conflict, notFound } from '../../kernel/errors.ts';
 import type { FleetSignal } from '../sessions/ports.ts';
-import type { NodeSource, NodeWish, NodeWishStore, ObservedWorker, WorkerRuntime } from './ports.ts';
+import type { NodeSource, NodeWish, NodeWishStore, WorkerRuntime } from './ports.ts';
 
 export interface FleetNodesDeps {
   runtime: WorkerRuntime & Partial<NodeSource>;
@@ -35,15 +35,17 @@ export class FleetNodes {
     const { runtime, wishes } = this.#deps;
     const seen = await runtime.list().catch(() => null);
     const nodes = runtime.nodes?.() ?? [{ name: ONLY_NODE, capacity: null, reachable: seen !== null }];
+    const running = (seen ?? []).filter(({ state }) => state === 'running');
     const wished = await wishes.all();
     return nodes.map(({ name, capacity, reachable }) => {
+      const there = runtime.nodes ? running.filter(({ node }) => node === name) : running;
       const wish = wished.get(name);
       return {
         id: name,
         state: reachable ? (wish ?? 'ready') : 'unreachable',
         closed: wish !== undefined,
         capacity,
-        sessions: (seen ?? []).filter((worker) => runsOn(worker, name)).map(({ sessionId }) => sessionId),
+        sessions: there.map(({ sessionId }) => sessionId),
       };
     });
   }
@@ -82,9 +84,6 @@ export class FleetNodes {
     }));
   }
 }
-
-const runsOn = (worker: ObservedWorker, node: string): boolean =>
-  worker.state === 'running' && (worker.node ?? ONLY_NODE) === node;
 
 /** @throws FlotillaError 404 `unknown_node` */
 export function nodeIn(nodes: readonly NodeView[], name: string): NodeView {
