@@ -180,7 +180,11 @@ const fullDisk: Fault = async ({ dbMount, random }) => {
   if (dbMount === null) return [];
   const filler = join(dbMount, 'filler');
   const { bavail, bsize } = await statfs(dbMount);
-  execFileSync('fallocate', ['-l', String(Math.max(bsize, bavail * bsize)), filler]);
+  try {
+    execFileSync('fallocate', ['-l', String(Math.max(bsize, bavail * bsize)), filler], { stdio: 'ignore' });
+  } catch {
+    // Somebody else has taken the last page: full it is.
+  }
   await between(random, 1000, 3000);
   await rm(filler, { force: true });
   return null;

@@ -6,10 +6,7 @@ import { keys } from './keys.ts';
 
 /** Another text after each start of the Redis server that is talked to. */
 export async function redisIncarnation(redis: Redis): Promise<string> {
-  return runIdOf(await redis.info('server'));
-}
-
-function runIdOf(info: string): string {
+  const info = await redis.info('server');
   const runId = /^run_id:(\S+)/m.exec(info)?.[1];
   if (!runId) throw new Error('Redis does not tell its run id');
   return runId;
@@ -80,13 +77,9 @@ export class IncarnationFence implements Incarnations {
   }
 
   async #ask(): Promise<{ runId: string; marked: boolean }> {
-    // Together: between two questions it might be started anew.
-    const answers = await this.#redis.multi().info('server').get(keys.incarnation).exec();
-    const [info, marker] = (answers ?? []).map(([error, value]) => {
-      if (error) throw error;
-      return value;
-    });
-    const runId = runIdOf(String(info));
+    // The marker first: it names the server that it stands on, so a later one is never taken for it.
+    const marker = await this.#redis.get(keys.incarnation);
+    const runId = await redisIncarnation(this.#redis);
     const marked = marker === runId;
     this.#settled = marked ? runId : undefined;
     return { runId, marked };

@@ -21,8 +21,6 @@ const UNFENCED = new Set([
   'outbox-ready',
   'heartbeat-beat',
   'ledger-lead',
-  'leader-acquire',
-  'leader-release',
   'mailbox-post',
   'restore-tasks',
   'restore-queue',
@@ -106,9 +104,13 @@ export class ScriptRunner {
   }
 
   async #loadNow(runId: string, name: string): Promise<void> {
-    const answers = await this.#redis.multi().info('server').script('LOAD', this.#textOf(runId, name)).exec();
-    for (const [error] of answers ?? []) if (error) throw error;
-    if (String(answers?.[0]?.[1]).includes(`run_id:${runId}`)) return;
+    // On one connection, in this order: if both answers name the server, it is the one that has it now.
+    const [before, , after] = await Promise.all([
+      this.#redis.info('server'),
+      this.#redis.script('LOAD', this.#textOf(runId, name)),
+      this.#redis.info('server'),
+    ]);
+    if ([before, after].every((info) => info.includes(`run_id:${runId}`))) return;
     // It was started anew between the question and the loading: it must not know this script.
     await this.#redis.script('FLUSH');
     throw restartedMeanwhile();

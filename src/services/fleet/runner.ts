@@ -49,6 +49,7 @@ export class FleetRunner implements Service {
   #unsubscribe: (() => void) | undefined;
   #pausedUntil = 0;
   #ledBefore = false;
+  #holdOffUntil = 0;
   #passing: Promise<void> = Promise.resolve();
 
   constructor(deps: FleetRunnerDeps) {
@@ -125,8 +126,16 @@ export class FleetRunner implements Service {
 
   /** Takes the lease if it can be had. */
   async #lead(): Promise<void> {
-    const { lease, observer, log } = this.#deps;
-    const leads = await lease.acquire();
+    const { lease, observer, clock, log } = this.#deps;
+    if (clock.monotonicMs() < this.#holdOffUntil) return;
+    let leads: boolean;
+    try {
+      leads = await lease.acquire();
+    } catch (error) {
+      // Redis is away, for the leader too. Its workers live on: when Redis is back, it goes first.
+      if (!this.#ledBefore) this.#holdOffUntil = clock.monotonicMs() + lease.leaseMs;
+      throw error;
+    }
     if (leads === this.#ledBefore) return;
     this.#ledBefore = leads;
     observer.restart();

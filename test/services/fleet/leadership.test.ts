@@ -43,6 +43,18 @@ test('profiles become sessions as proxies allow; an alert is raised once and cle
   expect((await box.call('GET', '/api/sessions')).body.sessions).toHaveLength(5);
 });
 
+test('Redis goes and comes back with nothing: the runner that led goes on leading, with its workers', async () => {
+  const first = await start({ leaseMs: 1000 });
+  await eventually(() => first.fleet.runner.leads);
+  const second = await start({ beside: first, leaseMs: 1000 });
+  await first.testRedis.kill();
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  expect([first.fleet.runner.leads, second.fleet.runner.leads]).toEqual([false, false]);
+  await first.testRedis.restart();
+  await eventually(() => first.fleet.runner.leads || second.fleet.runner.leads);
+  expect(first.fleet.runner.leads).toBe(true);
+});
+
 test('two runners never start a session twice, and the second takes over', async () => {
   const first = await start({ leaseMs: 1000 });
   const second = await start({ beside: first, leaseMs: 1000 });

@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest';
+import { keys } from '../../../src/infra/redis/keys.ts';
+import { ScriptRunner } from '../../../src/infra/redis/scripts.ts';
 import { startOutbox } from './harness.ts';
 
 const body = (taskId: string) => ({ mode: 'message', to: '972501234567', text: 'hi', taskId });
@@ -26,6 +28,12 @@ test('above 80 % of maxmemory enqueues are refused, while claims, nacks and acks
       expect((await h.work('s1', 'ack', { body: { raw: claimed.raw } })).status).toBe(200);
     }
     expect((await h.manage('GET', '/api/sessions/s1/outbox')).body).toMatchObject({ processing: 0 });
+    // Who leads, who lives and who owns must not depend on it either: a new leader would start every worker anew.
+    const scripts = new ScriptRunner(h.redis);
+    expect(await scripts.run('leader-acquire', [keys.runnerLeader], ['me', 1000])).toBe(1);
+    expect(await scripts.run('heartbeat-beat', [keys.heartbeats], ['s1'])).toBe(1);
+    expect(await scripts.run('ledger-lead', [keys.ledgerFollower], ['me', 0])).toBe(0);
+    expect(await h.outbox.takeOwnership('s1')).toBeGreaterThan(0);
 
     await h.redis.config('SET', 'maxmemory', '0');
     await expect

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Binds a session, or returns the binding that it has.
 -- KEYS  as in lib/inventory.lua
 -- ARGV  1 session id, 2 phone or '', 3 profile or '', 4 pinned proxy or '', 5 '1' for no proxy,

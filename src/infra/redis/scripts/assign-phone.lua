@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A bound session has learned its phone.
 -- KEYS  as in lib/inventory.lua
 -- ARGV  1 session id, 2 phone, 3 sessions per phone

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Takes or renews the lease of the one runner that leads. Time is the server's own.
 -- KEYS  1 leader: HASH {holder, fence, untilMs}
 -- ARGV  1 holder id, 2 lease in ms

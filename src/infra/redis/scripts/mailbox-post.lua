@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Leaves a command for a worker, unless one with its id waits already.
 -- KEYS  1 commands of the session
 -- ARGV  1 command JSON, 2 seconds that it is kept

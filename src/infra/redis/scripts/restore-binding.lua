@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A binding as SQL knows it, in the place of whatever Redis says: none, or one of an earlier time.
 -- KEYS  as in lib/inventory.lua, then the marker of the settled server
 -- ARGV  1 session id, 2 phone or '', 3 proxy or '', 4 profile or '', 5 sessions per proxy, 6 '' to only take away,
