@@ -8,7 +8,7 @@ import { type OrchestratorProcess, startOrchestrator } from '../../demo/orchestr
 import { pairAll } from '../../demo/scanner.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
 
-const API_KEY = 'end-to-end-api-key';
+export const API_KEY = 'end-to-end-api-key';
 
 export interface E2eFleet {
   readonly simulator: Simulator;
