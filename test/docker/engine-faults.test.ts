@@ -20,6 +20,7 @@ describe.skipIf(trouble !== null)(`engine faults${trouble === null ? '' : `, ski
     await runtime.ensure(spec('first', 'wait'));
     await runtime.ensure(spec('second', 'exit3'));
     await endOf(runtime, 'second');
+    expect(runtime.nodes()).toEqual([{ name: 'local', capacity: 100, reachable: true }]);
     const stop = new AbortController();
     const watching = (async () => {
       for await (const _ of runtime.watch(stop.signal));
@@ -30,6 +31,7 @@ describe.skipIf(trouble !== null)(`engine faults${trouble === null ? '' : `, ski
     await expect(watching).rejects.toThrow();
     const unreachable = { code: 'engine_unreachable' };
     await expect(runtime.list()).rejects.toMatchObject(unreachable);
+    expect(runtime.nodes()).toMatchObject([{ reachable: false }]);
     await expect(runtime.ensure(spec('third', 'wait'))).rejects.toMatchObject(unreachable);
     await expect(runtime.stop('first', { graceMs: 100 })).rejects.toMatchObject(unreachable);
     await expect(runtime.remove('first')).rejects.toMatchObject(unreachable);
@@ -39,6 +41,7 @@ describe.skipIf(trouble !== null)(`engine faults${trouble === null ? '' : `, ski
     await newRuntime(engine).open();
     await engine.restart();
     const list = await runtime.list();
+    expect(runtime.nodes()).toMatchObject([{ reachable: true }]);
     expect(list.map(({ sessionId, state }) => `${sessionId} ${state}`).sort()).toEqual([
       'first exited',
       'second exited',

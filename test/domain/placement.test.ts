@@ -120,14 +120,14 @@ describe('where a session starts', () => {
     [
       'a start that goes on counts once, in the list or not',
       {
-        nodes: [node('a')],
+        nodes: [node('a', { capacity: 2 })],
         sessions: [waiting('s1'), waiting('s2'), waiting('s3', { state: 'starting' })],
         workers: [on('a', 's3', { ranMs: 10 })],
         placement: { startsUnderWay: new Map([['s3', 'a']]) },
         busy: ['s3'],
         startsAtOnce: 2,
       },
-      ['start s1 a'],
+      ['start s1 a', 'hold s2'],
     ],
     [
       'the node that was asked for, whatever is better',
