@@ -36,8 +36,11 @@ const READY_TIMEOUT_MS = 30_000;
 /** By which containers reach this machine. */
 export const GATEWAY = '10.240.0.1';
 
-/** @param number from 1; each has an address, a namespace and a data-root of its own */
-export async function startNode(number: number): Promise<SwarmNode> {
+/**
+ * @param number from 1; each has an address, a namespace and a data-root of its own
+ * @param makesImages whether images are built there; the others are given them
+ */
+export async function startNode(number: number, { makesImages = true } = {}): Promise<SwarmNode> {
   const name = `s${number}`;
   const cache = join(CACHE_DIR, name);
   await mkdir(cache, { recursive: true, mode: 0o700 });
@@ -83,7 +86,7 @@ export async function startNode(number: number): Promise<SwarmNode> {
     await network.create();
     daemon = spawnDaemon({ name, runDir, host, dataRoot: join(cache, 'data') });
     await ready(docker, daemon, join(runDir, 'daemon.log'));
-    await makeBaseImage((args) => docker(args, { timeoutMs: 300_000 }), host, cache);
+    if (makesImages) await makeBaseImage((args) => docker(args, { timeoutMs: 300_000 }), host, cache);
   } catch (error) {
     await end('SIGKILL');
     await away();

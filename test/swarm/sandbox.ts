@@ -1,3 +1,4 @@
+import { NODE_NETWORK } from '../../src/infra/runtime/swarm/fleet-network.ts';
 import { SwarmRuntime, type SwarmRuntimeOptions } from '../../src/infra/runtime/swarm/swarm-runtime.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
 import { silentLogger } from '../../src/kernel/log.ts';
@@ -12,12 +13,21 @@ export async function startManager(): Promise<SwarmNode> {
   const node = await startNode(1);
   try {
     await buildPlainImage(node);
+    await prepareNetwork(node);
     await node.docker(['swarm', 'init', '--advertise-addr', node.address]);
     return node;
   } catch (error) {
     await node.stop();
     throw error;
   }
+}
+
+/** What an operator does on each node. */
+export async function prepareNetwork({ docker }: SwarmNode): Promise<void> {
+  const alone = ['-o', 'com.docker.network.bridge.enable_icc=false'];
+  // No prune takes it away.
+  await docker(['network', 'rm', NODE_NETWORK]).catch(() => undefined);
+  await docker(['network', 'create', '--config-only', ...alone, NODE_NETWORK]);
 }
 
 export const newRuntime = (node: SwarmNode, over: Partial<SwarmRuntimeOptions> = {}): SwarmRuntime =>
@@ -50,7 +60,7 @@ export async function leftovers({ docker }: SwarmNode): Promise<string> {
   const found = await Promise.all([
     docker(['service', 'ls', ...filter]),
     docker(['secret', 'ls', ...filter]),
-    docker(['network', 'ls', ...filter]),
+    docker(['network', 'ls', '-q', '--filter', `name=flotilla-${FLEET}`]),
     docker(['ps', '-aq', '--filter', `label=flotilla.fleet=${FLEET}`]),
   ]);
   return found.join('');

@@ -1,19 +1,28 @@
-import { LABEL, networkName } from '../docker/container-spec.ts';
+import type { Logger } from '../../../kernel/log.ts';
+import { networkName } from '../docker/container-spec.ts';
 import { statusOf } from '../docker/engine-errors.ts';
 import type { SwarmManagers } from './managers.ts';
 
 /**
- * The network of a fleet's workers: known to the whole swarm, but on each node a bridge of its own, on which a worker
- * reaches the outside and no other worker. No traffic goes from node to node, so there is no overlay.
+ * A network without containers (`--config-only`) that an operator makes on every node: Swarm passes no options of a
+ * bridge on, and this one says that workers do not reach one another.
+ */
+export const NODE_NETWORK = 'flotilla-workers';
+
+/**
+ * The network of a fleet's workers: known to the whole swarm, but on each node a bridge of its own. No traffic goes
+ * from node to node, so there is no overlay. Where `NODE_NETWORK` is there, a worker reaches no other worker.
  */
 export class FleetNetwork {
   readonly #managers: SwarmManagers;
   readonly #fleetId: string;
+  readonly #log: Logger;
   #id: Promise<string> | undefined;
 
-  constructor(managers: SwarmManagers, fleetId: string) {
+  constructor(managers: SwarmManagers, fleetId: string, log: Logger) {
     this.#managers = managers;
     this.#fleetId = fleetId;
+    this.#log = log;
   }
 
   /** Makes it if it is not there. */
@@ -41,14 +50,18 @@ export class FleetNetwork {
   async #make(): Promise<string> {
     const present = await this.#present();
     if (present !== null) return present;
+    const isolated = await this.#isPrepared();
+    if (!isolated) {
+      const missing = `there is no network ${NODE_NETWORK}: workers of one node can reach one another`;
+      this.#log.warn({ network: NODE_NETWORK }, missing);
+    }
     try {
       const { id } = await this.#managers.ask((docker) =>
         docker.createNetwork({
           Name: networkName(this.#fleetId),
-          Driver: 'bridge',
           Scope: 'swarm',
-          Options: { 'com.docker.network.bridge.enable_icc': 'false' },
-          Labels: { [LABEL.fleet]: this.#fleetId },
+          ...(isolated ? { ConfigFrom: { Network: NODE_NETWORK } } : {}),
+          Driver: 'bridge',
         }),
       );
       return id;
@@ -60,9 +73,17 @@ export class FleetNetwork {
     }
   }
 
-  async #present(): Promise<string | null> {
-    const filters = { label: [`${LABEL.fleet}=${this.#fleetId}`], scope: ['swarm'] };
+  async #isPrepared(): Promise<boolean> {
+    const filters = { name: [NODE_NETWORK] };
     const found = await this.#managers.ask((docker) => docker.listNetworks({ filters }));
-    return found[0]?.Id ?? null;
+    return found.some(({ Name: name, ConfigOnly: configOnly }) => name === NODE_NETWORK && configOnly);
+  }
+
+  async #present(): Promise<string | null> {
+    // By name: with a configuration of the node it must not have labels.
+    const name = networkName(this.#fleetId);
+    const filters = { name: [name], scope: ['swarm'] };
+    const found = await this.#managers.ask((docker) => docker.listNetworks({ filters }));
+    return found.find(({ Name }) => Name === name)?.Id ?? null;
   }
 }

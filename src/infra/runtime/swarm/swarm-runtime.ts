@@ -61,10 +61,10 @@ export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle 
   readonly #turns = new Map<string, Promise<unknown>>();
 
   constructor(options: SwarmRuntimeOptions) {
-    const { managers, fleetId, clock, silentMs } = options;
+    const { managers, fleetId, clock, log, silentMs } = options;
     this.#options = options;
     this.#managers = new SwarmManagers(managers, clock, silentMs);
-    this.#network = new FleetNetwork(this.#managers, fleetId);
+    this.#network = new FleetNetwork(this.#managers, fleetId, log);
     this.#secrets = new FleetSecrets(this.#managers, fleetId);
     this.#view = new SwarmView(this.#managers, fleetId);
   }
@@ -170,7 +170,7 @@ export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle 
     }
   }
 
-  /** Waits until the task has a container, or will not get one. */
+  /** Waits until the worker runs, or has ended, or will not start. */
   async #started(spec: WorkerSpec): Promise<ObservedWorker> {
     const { clock } = this.#options;
     const name = this.#nameOf(spec.sessionId);

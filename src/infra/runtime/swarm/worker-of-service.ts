@@ -4,8 +4,17 @@ import { LABEL } from '../docker/container-spec.ts';
 import { PARKED_LABEL } from './service-spec.ts';
 import type { NodeFacts, ServiceFacts, TaskFacts } from './swarm-facts.ts';
 
-/** Before a task has a container. */
-const BEFORE_START = new Set(['new', 'allocated', 'pending', 'assigned', 'accepted', 'preparing', 'ready']);
+/** Before the container of a task runs. */
+const BEFORE_START = new Set([
+  'new',
+  'allocated',
+  'pending',
+  'assigned',
+  'accepted',
+  'preparing',
+  'ready',
+  'starting',
+]);
 const OVER = new Set(['complete', 'shutdown', 'failed', 'rejected', 'remove', 'orphaned', 'lost']);
 /** A service gets its task at once; one that has none later had it taken out of the history. */
 const TASK_WITHIN_MS = 10_000;

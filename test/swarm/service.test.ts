@@ -1,0 +1,154 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { SwarmManagers } from '../../src/infra/runtime/swarm/managers.ts';
+import type { SwarmRuntime } from '../../src/infra/runtime/swarm/swarm-runtime.ts';
+import { systemClock } from '../../src/kernel/clock.ts';
+import { engineTrouble } from '../helpers/docker-engine.ts';
+import { eventually } from '../helpers/fleet-sandbox.ts';
+import { GATEWAY, type SwarmNode } from './node.ts';
+import { FLEET, find, leftovers, newRuntime, spec, startManager } from './sandbox.ts';
+
+const trouble = engineTrouble();
+
+describe.skipIf(trouble !== null)(`services${trouble === null ? '' : `, skipped: ${trouble}`}`, () => {
+  let node: SwarmNode;
+  let runtime: SwarmRuntime;
+  beforeAll(async () => {
+    node = await startManager();
+    runtime = newRuntime(node);
+    await runtime.open();
+  });
+  afterEach(async () => {
+    const workers = await runtime.list();
+    await Promise.all(workers.map(({ sessionId }) => runtime.remove(sessionId)));
+  });
+  afterAll(async () => {
+    await runtime?.close({ graceMs: 500 });
+    await node?.stop();
+  });
+
+  const inside = async (sessionId: string, ...command: string[]): Promise<string> => {
+    const id = await node.docker(['ps', '-q', '--filter', `label=flotilla.session=${sessionId}`]);
+    return await node.docker(['exec', id, ...command]);
+  };
+
+  const secrets = async (): Promise<string> =>
+    await node.docker(['secret', 'inspect', await node.docker(['secret', 'ls', '-q'])]);
+
+  test('a worker is limited, has no rights, and its secret shows nowhere', async () => {
+    await runtime.ensure(spec('caged', 'wait', { resources: { cpu: '0.5', memory: '128m' } }));
+    const [service] = JSON.parse(await node.docker(['service', 'inspect', `flotilla-${FLEET}-caged`]));
+    expect(service.Spec.EndpointSpec.Mode).toBe('dnsrr');
+    expect(service.Spec.Labels).toMatchObject({ 'flotilla.session': 'caged', 'flotilla.epoch': '1' });
+    expect(service.Spec.TaskTemplate.RestartPolicy.Condition).toBe('none');
+    // By id: it was built here.
+    expect(service.Spec.TaskTemplate.ContainerSpec.Image).toMatch(/^sha256:/);
+    const id = await node.docker(['ps', '-q', '--filter', 'label=flotilla.session=caged']);
+    const [container] = JSON.parse(await node.docker(['inspect', id]));
+    expect(container.HostConfig).toMatchObject({
+      Memory: 128 * 1024 * 1024,
+      NanoCpus: 5e8,
+      PidsLimit: 64,
+      ReadonlyRootfs: true,
+      CapDrop: ['ALL'],
+      Init: true,
+    });
+    expect(await inside('caged', 'id', '-u')).toBe('1000');
+    expect(await inside('caged', 'grep', 'CapBnd', '/proc/1/status')).toMatch(/0000000000000000$/);
+    await expect(inside('caged', 'touch', '/app')).rejects.toThrow('Read-only');
+    expect(await inside('caged', 'sh', '-c', 'echo fine > /tmp/x; cat /tmp/x')).toBe('fine');
+    expect(await inside('caged', 'cat', '/run/secrets/SECRET')).toBe('tell nobody');
+    expect(await inside('caged', 'stat', '-c', '%a %u', '/run/secrets/SECRET')).toBe('400 1000');
+    const all = JSON.stringify([service, container]) + (await secrets());
+    expect(all).toContain('SECRET_FILE');
+    expect(all).not.toContain('tell nobody');
+    expect(all).not.toContain(Buffer.from('tell nobody').toString('base64'));
+  });
+
+  test('a worker reaches this machine, and no other worker', async () => {
+    await Promise.all([runtime.ensure(spec('left', 'wait')), runtime.ensure(spec('right', 'wait'))]);
+    const server = createServer((_, answer) => answer.end('here')).listen(0, '0.0.0.0');
+    await once(server, 'listening');
+    try {
+      const { port } = server.address() as AddressInfo;
+      const get = (url: string) =>
+        `fetch('${url}',{signal:AbortSignal.timeout(3000)}).then(r=>r.text()).then(console.log,()=>console.log('no'))`;
+      expect(await inside('left', 'node', '-e', get(`http://${GATEWAY}:${port}/`))).toBe('here');
+      const id = await node.docker(['ps', '-q', '--filter', 'label=flotilla.session=right']);
+      const listen = `require('http').createServer((q,a)=>a.end('open')).listen(8080)`;
+      await node.docker(['exec', '-d', id, 'node', '-e', listen]);
+      const address = (await inside('right', 'hostname', '-i')).split(' ')[0];
+      await eventually(
+        async () => (await inside('right', 'node', '-e', get(`http://${address}:8080/`))) === 'open',
+      );
+      expect(await inside('left', 'node', '-e', get(`http://${address}:8080/`))).toBe('no');
+    } finally {
+      server.close();
+    }
+  });
+
+  test('with the last worker goes everything that was its own', async () => {
+    await runtime.ensure(spec('a:b', 'wait'));
+    await runtime.ensure(spec('a:b', 'wait', { epoch: 2 }));
+    expect((await node.docker(['secret', 'ls', '-q'])).split('\n')).toHaveLength(1);
+    await runtime.remove('a:b');
+    await runtime.close({ graceMs: 500 });
+    await eventually(async () => (await leftovers(node)) === '');
+  });
+
+  test('an image that is nowhere, and a wish that no node can fulfil, are reasons', async () => {
+    const absent = newRuntime(node, { image: '127.0.0.1:9/absent:1' });
+    await expect(absent.ensure(spec('absent', 'wait'))).rejects.toMatchObject({ code: 'image_missing' });
+    await node.docker(['node', 'update', '--label-add', 'flotilla=no', node.name]);
+    try {
+      await expect(runtime.ensure(spec('nowhere', 'wait'))).rejects.toThrow('no suitable node');
+    } finally {
+      await node.docker(['node', 'update', '--label-rm', 'flotilla', node.name]);
+    }
+    expect(await runtime.list()).toEqual([]);
+    expect(await node.docker(['secret', 'ls', '-q'])).toBe('');
+  });
+
+  test('a change that came between is no reason to give up', async () => {
+    await runtime.ensure(spec('busy', 'wait'));
+    const managers = new SwarmManagers(
+      [{ name: node.name, address: node.host, tlsDir: null, capacity: 100 }],
+      systemClock,
+    );
+    const name = `flotilla-${FLEET}-busy`;
+    const mark = (label: string) =>
+      managers.updateService<{ Version: { Index: number }; Spec: { Labels?: object } }>(name, ({ Spec }) => ({
+        ...Spec,
+        Labels: { ...Spec.Labels, [label]: 'yes' },
+      }));
+    const marks = ['one', 'two', 'three', 'four'];
+    await Promise.all(marks.map(mark));
+    const labels = await node.docker(['service', 'inspect', '-f', '{{json .Spec.Labels}}', name]);
+    for (const label of marks) expect(JSON.parse(labels)).toHaveProperty(label, 'yes');
+    expect(await find(runtime, 'busy')).toMatchObject({ state: 'running', node: node.name });
+  });
+
+  test('a manager that falls silent, is gone, or is none, tells nothing', async () => {
+    const hasty = newRuntime(node, { silentMs: 700 });
+    await hasty.ensure(spec('kept', 'wait'));
+    await node.freeze(true);
+    try {
+      await expect(hasty.list()).rejects.toMatchObject({ code: 'engine_unreachable' });
+      await expect(hasty.stop('kept', { graceMs: 100 })).rejects.toMatchObject({
+        code: 'engine_unreachable',
+      });
+      await expect(hasty.ensure(spec('kept', 'wait', { epoch: 2 }))).rejects.toThrow('does not answer');
+    } finally {
+      await node.freeze(false);
+    }
+    expect(await find(runtime, 'kept')).toMatchObject({ state: 'running', epoch: 1 });
+    const absent = { name: 'absent', address: 'tcp://127.0.0.1:9', tlsDir: null, capacity: 1 };
+    await expect(newRuntime(node, { managers: [absent] }).list()).rejects.toMatchObject({
+      code: 'engine_unreachable',
+    });
+    const present = { name: node.name, address: node.host, tlsDir: null, capacity: 1 };
+    expect(await find(newRuntime(node, { managers: [absent, present] }), 'kept')).toMatchObject({ epoch: 1 });
+  });
+});
