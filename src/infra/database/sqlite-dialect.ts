@@ -50,7 +50,12 @@ class ThreadedDriver implements Driver {
   }
 
   async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
-    await connection.executeQuery(Compiled.raw('rollback'));
+    try {
+      await connection.executeQuery(Compiled.raw('rollback'));
+    } catch (error) {
+      // A full disk, among others, makes SQLite roll back by itself: what the caller is to hear is that.
+      if (!messageOf(error).includes('no transaction is active')) throw error;
+    }
   }
 
   async releaseConnection(): Promise<void> {}
