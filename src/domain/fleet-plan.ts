@@ -1,123 +1,15 @@
-import { leaving, NodeBook, onePlace, type PlacementFacts, type Places } from './placement.ts';
+import type {
+  FleetAction,
+  FleetFacts,
+  FleetPolicy,
+  PlacementFacts,
+  PlannedSession,
+  PlannedWorker,
+} from './fleet-model.ts';
+import { leaving, NodeBook, onePlace, type Places } from './placement.ts';
 import { provisioning } from './provisioning-plan.ts';
-import { type DesiredState, hasWorker, isWanted, type SessionState } from './session-state.ts';
-import { type CrashPolicy, judgeExit, type WorkerExit } from './worker-exit.ts';
-
-/** A session as the plan sees it. */
-export interface PlannedSession {
-  id: string;
-  desired: DesiredState;
-  state: SessionState;
-  generation: number;
-  /** Epoch of the last start; 0 before the first. */
-  epoch: number;
-  crashes: number;
-  /** Not to be started before this time (ms); null for at once. */
-  notBeforeMs: number | null;
-  /** The device is to be unlinked before the worker goes. */
-  logout: boolean;
-  direct: boolean;
-  /** The row names a proxy. A bound session whose row names none is to be bound anew. */
-  hasProxy: boolean;
-}
-
-/** A worker as its runtime reports it. */
-export interface PlannedWorker {
-  sessionId: string;
-  epoch: number;
-  generation: number;
-  state: 'running' | 'exited';
-  /** Since its start; for an exited one: how long it ran. */
-  ranMs: number;
-  exit: WorkerExit | null;
-  /** Where it runs; null where there is one place only. */
-  node?: string | null;
-}
-
-export interface FleetFacts {
-  /** Session id → whether the binding holds a proxy. */
-  bindings: ReadonlyMap<string, boolean>;
-  /** Milliseconds since the last sign of life; absent where there was none since the worker was removed. */
-  beatAgeMs: ReadonlyMap<string, number>;
-  /** For how long signs of life have been seen without a gap. Silence before that proves nothing. */
-  observingForMs: number;
-  /** Sessions with an action still going on: nothing is planned for them. */
-  busy: ReadonlySet<string>;
-  /** Starts still going on. */
-  startsUnderWay: number;
-  /** Why binding was refused lately, by session. */
-  refusals: ReadonlyMap<string, string>;
-  /** For how long the unlinking of a device has been asked for. */
-  unlinkingForMs: ReadonlyMap<string, number>;
-  /** For how long bindings have been there without their session. */
-  orphanForMs: ReadonlyMap<string, number>;
-  /** Free profiles that may be provisioned now. */
-  freeProfiles: number;
-  /** How many more sessions the proxies carry. */
-  freeProxySlots: number;
-  /** Absent where there is one place only. */
-  placement?: PlacementFacts | undefined;
-  /** From 0 (inclusive) to 1 (exclusive), for the jitter of back-offs. */
-  random(): number;
-}
-
-export interface FleetPolicy {
-  /** On each node. */
-  startsAtOnce: number;
-  /** Sessions that leave draining nodes at the same time. */
-  movesAtOnce: number;
-  /** After this a worker without a sign of life no longer counts as starting. */
-  startingMs: number;
-  silenceMs: number;
-  startGraceMs: number;
-  unlinkMs: number;
-  orphanGraceMs: number;
-  maxSessions: number;
-  autoProvision: boolean;
-  provisionAtOnce: number;
-  crash: CrashPolicy;
-}
-
-export const DEFAULT_FLEET_POLICY: FleetPolicy = {
-  startsAtOnce: 4,
-  movesAtOnce: 2,
-  startingMs: 15_000,
-  silenceMs: 30_000,
-  startGraceMs: 60_000,
-  unlinkMs: 25_000,
-  orphanGraceMs: 60_000,
-  maxSessions: 100,
-  autoProvision: true,
-  provisionAtOnce: 50,
-  crash: { quickMs: 60_000, maxQuick: 3, backoff: { firstMs: 1000, maxMs: 60_000, jitter: 0.5 } },
-};
-
-export type StopCause = 'unwanted' | 'outdated' | 'silent';
-
-export type FleetAction =
-  | { type: 'allocate'; sessionId: string }
-  | { type: 'start'; sessionId: string; node?: string }
-  /** There is no place for it now. */
-  | { type: 'hold'; sessionId: string; reason: string }
-  /** It leaves a draining node. */
-  | { type: 'move'; sessionId: string; fromNode: string }
-  /** Stop and remove the worker. */
-  | { type: 'stop'; sessionId: string; cause: StopCause }
-  /** Forget a worker that has ended. */
-  | { type: 'remove'; sessionId: string }
-  | { type: 'unlink'; sessionId: string }
-  | { type: 'release'; sessionId: string; keepProfile: boolean }
-  | { type: 'restart'; sessionId: string; crashes: number; delayMs: number; reason: string; silent: boolean }
-  | { type: 'fail'; sessionId: string; crashes: number; reason: string; silent: boolean }
-  /** The state follows what was observed. */
-  | { type: 'settle'; sessionId: string; state: 'pending' | 'stopped' | 'logged_out'; reason: string | null }
-  /** The last trace of a deleted session goes. */
-  | { type: 'erase'; sessionId: string }
-  | { type: 'provision'; count: number }
-  | { type: 'alert'; condition: AlertCondition; message: string }
-  | { type: 'clearAlert'; condition: AlertCondition };
-
-export type AlertCondition = 'no_proxy_available' | 'no_profile_available';
+import { hasWorker, isWanted } from './session-state.ts';
+import { judgeExit } from './worker-exit.ts';
 
 /**
  * What has to be done so that the fleet becomes what is wanted. Level-triggered: it looks at what is, not at

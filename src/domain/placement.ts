@@ -1,35 +1,5 @@
-import type { PlannedSession, PlannedWorker } from './fleet-plan.ts';
+import type { PlacementFacts, PlacementNode, PlannedSession, PlannedWorker } from './fleet-model.ts';
 import { isWanted } from './session-state.ts';
-
-/** A place that workers run on, as the plan sees it. */
-export interface PlacementNode {
-  name: string;
-  /** The most workers there. */
-  capacity: number;
-  /** It answers, and nobody has closed it to new workers. */
-  open: boolean;
-  /** It answers, and its sessions are to go elsewhere. */
-  draining: boolean;
-}
-
-/** A session on its way to another node. */
-export interface PlannedMove {
-  /** The generation that starts on the new node; of another one the move says nothing. */
-  generation: number;
-  /** The node that was asked for; null for any. */
-  node: string | null;
-  /** Since it was asked for. */
-  ageMs: number;
-}
-
-export interface PlacementFacts {
-  nodes: readonly PlacementNode[];
-  moves: ReadonlyMap<string, PlannedMove>;
-  /** Session id → its proxy, whose sessions are spread over the nodes. */
-  proxies: ReadonlyMap<string, string>;
-  /** Session id → node, of starts that go on. */
-  startsUnderWay: ReadonlyMap<string, string>;
-}
 
 /** Where a session may start: `wait` for its turn, `full` if no node takes another worker. */
 export type Place = { node: string | null } | 'wait' | 'full';

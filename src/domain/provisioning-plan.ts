@@ -1,4 +1,4 @@
-import type { FleetAction, FleetFacts, FleetPolicy, PlannedSession } from './fleet-plan.ts';
+import type { FleetAction, FleetFacts, FleetPolicy, PlannedSession } from './fleet-model.ts';
 import { isWanted } from './session-state.ts';
 
 /** New sessions for free profiles, and the alerts for when profiles or proxies run out. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { DEFAULT_FLEET_POLICY, type FleetPolicy } from '../domain/fleet-plan.ts';
+import { DEFAULT_FLEET_POLICY, type FleetPolicy } from '../domain/fleet-model.ts';
 import { createAesGcmSealer } from '../infra/crypto/aes-gcm-sealer.ts';
 import { createAuthStore } from '../infra/database/auth-store.ts';
 import type { Database } from '../infra/database/database.ts';

@@ -6,8 +6,8 @@ import {
   type FleetPolicy,
   type PlannedSession,
   type PlannedWorker,
-  plan,
-} from '../../src/domain/fleet-plan.ts';
+} from '../../src/domain/fleet-model.ts';
+import { plan } from '../../src/domain/fleet-plan.ts';
 
 const NOW = 1_800_000_000_000;
 const POLICY: FleetPolicy = { ...DEFAULT_FLEET_POLICY, autoProvision: false, maxSessions: 10 };

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
+import type { PlacementFacts, PlacementNode } from '../../src/domain/fleet-model.ts';
 import {
   DEFAULT_FLEET_POLICY,
   type FleetAction,
   type FleetFacts,
   type PlannedSession,
   type PlannedWorker,
-  plan,
-} from '../../src/domain/fleet-plan.ts';
-import type { PlacementFacts, PlacementNode } from '../../src/domain/placement.ts';
+} from '../../src/domain/fleet-model.ts';
+import { plan } from '../../src/domain/fleet-plan.ts';
 
 const NOW = 1_800_000_000_000;
 

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { FleetPolicy } from '../../src/domain/fleet-plan.ts';
+import type { FleetPolicy } from '../../src/domain/fleet-model.ts';
 import { type Database, openDatabase } from '../../src/infra/database/database.ts';
 import { createRedis, createSubscriber } from '../../src/infra/redis/client.ts';
 import { ScriptRunner } from '../../src/infra/redis/scripts.ts';

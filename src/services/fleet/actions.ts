@@ -1,4 +1,4 @@
-import type { FleetAction, FleetPolicy } from '../../domain/fleet-plan.ts';
+import type { FleetAction, FleetPolicy } from '../../domain/fleet-model.ts';
 import { parseProfile } from '../../domain/profile.ts';
 import { proxyAddress } from '../../domain/proxy.ts';
 import { isWanted } from '../../domain/session-state.ts';

@@ -1,4 +1,4 @@
-import type { PlannedMove } from '../../domain/placement.ts';
+import type { PlannedMove } from '../../domain/fleet-model.ts';
 import { isResting, isWanted, type SessionState } from '../../domain/session-state.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { conflict, messageOf, notFound } from '../../kernel/errors.ts';

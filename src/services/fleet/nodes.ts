@@ -1,4 +1,4 @@
-import type { PlacementNode } from '../../domain/placement.ts';
+import type { PlacementNode } from '../../domain/fleet-model.ts';
 import { conflict, notFound } from '../../kernel/errors.ts';
 import type { FleetSignal } from '../sessions/ports.ts';
 import type { NodeSource, NodeWish, NodeWishStore, WorkerRuntime } from './ports.ts';

@@ -1,5 +1,4 @@
-import type { FleetFacts, PlannedSession, PlannedWorker } from '../../domain/fleet-plan.ts';
-import type { PlacementFacts } from '../../domain/placement.ts';
+import type { FleetFacts, PlacementFacts, PlannedSession, PlannedWorker } from '../../domain/fleet-model.ts';
 import { redactLine } from '../../domain/redact.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import type { Heartbeats, SessionRecord, SessionStore } from '../sessions/ports.ts';

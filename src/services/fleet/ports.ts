@@ -1,4 +1,4 @@
-import type { PlannedWorker } from '../../domain/fleet-plan.ts';
+import type { PlannedWorker } from '../../domain/fleet-model.ts';
 import type { Resources } from '../sessions/ports.ts';
 
 /** What a worker is started with. */

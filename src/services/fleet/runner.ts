@@ -1,4 +1,5 @@
-import { type FleetAction, type FleetFacts, type FleetPolicy, plan } from '../../domain/fleet-plan.ts';
+import type { FleetAction, FleetFacts, FleetPolicy } from '../../domain/fleet-model.ts';
+import { plan } from '../../domain/fleet-plan.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import { messageOf } from '../../kernel/errors.ts';
 import { Loop, type Service } from '../../kernel/lifecycle.ts';
