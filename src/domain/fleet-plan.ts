@@ -1,15 +1,8 @@
-import type {
-  FleetAction,
-  FleetFacts,
-  FleetPolicy,
-  PlacementFacts,
-  PlannedSession,
-  PlannedWorker,
-} from './fleet-model.ts';
+import type { FleetAction, FleetFacts, FleetPolicy, PlannedSession, PlannedWorker } from './fleet-model.ts';
 import { leaving, NodeBook, onePlace, type Places } from './placement.ts';
 import { provisioning } from './provisioning-plan.ts';
 import { hasWorker, isWanted } from './session-state.ts';
-import { judgeExit } from './worker-exit.ts';
+import { judgeExit, type WorkerExit } from './worker-exit.ts';
 
 /**
  * What has to be done so that the fleet becomes what is wanted. Level-triggered: it looks at what is, not at

@@ -44,11 +44,11 @@ test('profiles become sessions as proxies allow; an alert is raised once and cle
 });
 
 test('Redis goes and comes back with nothing: the runner that led goes on leading, with its workers', async () => {
-  const first = await start({ leaseMs: 1000 });
+  const first = await start({ leaseMs: 3000 });
   await eventually(() => first.fleet.runner.leads);
-  const second = await start({ beside: first, leaseMs: 1000 });
+  const second = await start({ beside: first, leaseMs: 3000 });
   await first.testRedis.kill();
-  await new Promise((resolve) => setTimeout(resolve, 1500));
+  await new Promise((resolve) => setTimeout(resolve, 4000));
   expect([first.fleet.runner.leads, second.fleet.runner.leads]).toEqual([false, false]);
   await first.testRedis.restart();
   await eventually(() => first.fleet.runner.leads || second.fleet.runner.leads);
