@@ -143,7 +143,8 @@ export function applyTaskEvent(task: TaskProgress, event: TaskEvent): TaskProgre
       return { ...task, state: 'cancelled', endedAt: at, reason: event.reason ?? 'cancelled' };
     case 'withdrawn':
       if (stale || !open) return task;
-      return { ...task, state: 'accepted', queuedAt: null };
+      // From here on whatever happened before is of an earlier stay.
+      return { ...task, state: 'accepted', queuedAt: at };
     case 'replayed':
       if (stale || task.state !== 'failed' || (task.endedAt !== null && task.endedAt > at)) return task;
       return { ...task, state: 'queued', queuedAt: at, endedAt: null, reason: null, attempts: 0 };
