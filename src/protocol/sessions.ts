@@ -50,7 +50,6 @@ export const createSessionBody = z.object({
     .optional()
     .describe('false: no proxy at all; needs ALLOW_DIRECT=true.'),
 });
-export type CreateSessionBody = z.infer<typeof createSessionBody>;
 
 export const sessionSchema = z.object({
   id: idSchema,
