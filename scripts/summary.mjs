@@ -1,23 +1,30 @@
-// `summary.mjs <vitest's JSON report> <exit code of the test run>` prints the plain line `N passed, N failed`.
-// A file that fails outside of its tests counts as one failure, and so does a run that failed without any failed test.
+// `summary.mjs <vitest's JSON report> <exit code of its run> [<report> <exit code> …]` prints the plain line
+// `N passed, N failed` for all of them together. A file that fails outside of its tests counts as one failure, and
+// so does a run that failed without any failed test.
 import { readFileSync } from 'node:fs';
 
-const [file = '', exitCode = '1'] = process.argv.slice(2);
-
-function count() {
+function count(file, exitCode) {
   let report;
   try {
     report = JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
     console.log(`There is no report of the tests: ${error.message}`);
-    return { passed: 0, failed: 0 };
+    return { passed: 0, failed: exitCode === '0' ? 0 : 1 };
   }
   const broken = report.testResults.filter(
     ({ status, assertionResults }) =>
       status === 'failed' && !assertionResults.some((assertion) => assertion.status === 'failed'),
   );
-  return { passed: report.numPassedTests, failed: report.numFailedTests + broken.length };
+  const failed = report.numFailedTests + broken.length;
+  return { passed: report.numPassedTests, failed: failed === 0 && exitCode !== '0' ? 1 : failed };
 }
 
-const { passed, failed } = count();
-console.log(`${passed} passed, ${failed === 0 && exitCode !== '0' ? 1 : failed} failed`);
+const args = process.argv.slice(2);
+let passed = 0;
+let failed = 0;
+for (let at = 0; at < args.length; at += 2) {
+  const counted = count(args[at] ?? '', args[at + 1] ?? '1');
+  passed += counted.passed;
+  failed += counted.failed;
+}
+console.log(`${passed} passed, ${failed} failed`);

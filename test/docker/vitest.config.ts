@@ -11,6 +11,8 @@ export default defineConfig({
     // The first run makes the base image and the images of ours.
     hookTimeout: 600_000,
     teardownTimeout: 30_000,
+    // As in the other suites: a retry is shown in the report.
+    retry: process.env.CI ? 1 : 0,
     reporters: process.env.CI
       ? ['default', ['json', { outputFile: '.cache/vitest-docker.json' }]]
       : ['default'],

@@ -65,15 +65,17 @@ test('names a taken port, a bad variable, a directory that is none and a Redis t
 });
 
 test('the last line of CI counts honestly', async () => {
-  const summary = (report: object | string, exitCode: string): Promise<string> => {
-    const file = join(dir, 'report.json');
-    writeFileSync(file, typeof report === 'string' ? report : JSON.stringify(report));
+  const summaryOf = (...runs: [report: object | string, exitCode: string][]): Promise<string> => {
+    const args = runs.flatMap(([report, exitCode], index) => {
+      const file = join(dir, `report-${index}.json`);
+      writeFileSync(file, typeof report === 'string' ? report : JSON.stringify(report));
+      return [file, exitCode];
+    });
     return new Promise((resolve) => {
-      execFile(process.execPath, [join(ROOT, 'scripts', 'summary.mjs'), file, exitCode], (_, out) =>
-        resolve(out),
-      );
+      execFile(process.execPath, [join(ROOT, 'scripts', 'summary.mjs'), ...args], (_, out) => resolve(out));
     });
   };
+  const summary = (report: object | string, exitCode: string) => summaryOf([report, exitCode]);
   const passing = { status: 'passed', assertionResults: [{ status: 'passed' }] };
   const unloadable = { status: 'failed', assertionResults: [] };
   const good = { numPassedTests: 3, numFailedTests: 0, testResults: [passing] };
@@ -83,4 +85,8 @@ test('the last line of CI counts honestly', async () => {
   expect(await summary('cut off', '1')).toMatch(
     /^There is no report of the tests: .*\n0 passed, 1 failed\n$/,
   );
+  const skipped = { numPassedTests: 0, numFailedTests: 0, testResults: [] };
+  const red = { numPassedTests: 4, numFailedTests: 2, testResults: [passing] };
+  expect(await summaryOf([good, '0'], [skipped, '0'], [red, '1'])).toBe('7 passed, 2 failed\n');
+  expect(await summaryOf([good, '0'], [good, '1'])).toBe('6 passed, 1 failed\n');
 });
