@@ -175,7 +175,8 @@ export function composeFleet(options: FleetOptions): Fleet {
     loggedOut: (sessionId, reason) => reports.loggedOut(sessionId, reason),
     eraseAuth: (sessionId) => auth.erase(sessionId),
     eraseTraces: async (sessionId) => await runtime.removeLogs?.(sessionId),
-    specFor: (session, binding, epoch) => workerSpec(session, binding, epoch, options.worker),
+    specFor: (session, binding, epoch, image) => workerSpec(session, binding, epoch, image, options.worker),
+    imageFor: async () => null,
     policy,
     log,
   });

@@ -65,6 +65,7 @@ export const sessionSchema = z.object({
   resources: resourcesSchema.nullable(),
   jid: z.string().nullable(),
   generation: z.number().int().describe('Goes up with each restart that was asked for.'),
+  image: z.string().nullable().describe('What its worker was started from; null before the first start.'),
   notBefore: z.string().nullable().describe('After a crash: when it is started again.'),
   createdAt: z.string(),
   updatedAt: z.string(),

@@ -7,6 +7,7 @@ import { makeDirectory } from '../make-directory.ts';
 import { up as initial } from './migrations/0001-initial.ts';
 import { up as leanTaskIndexes } from './migrations/0002-lean-task-indexes.ts';
 import { up as bindingLines } from './migrations/0003-binding-lines.ts';
+import { up as workerImages } from './migrations/0004-worker-images.ts';
 import type { Schema } from './schema.ts';
 import { threadedSqlite } from './sqlite-dialect.ts';
 
@@ -26,6 +27,7 @@ const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect)
   '0001-initial': initial,
   '0002-lean-task-indexes': leanTaskIndexes,
   '0003-binding-lines': bindingLines,
+  '0004-worker-images': workerImages,
 };
 
 /**

@@ -50,9 +50,63 @@ export interface SessionsTable {
   not_before: Iso | null;
   /** 1 if the device is to be unlinked when the worker stops. */
   logout: number;
+  /** What its worker is to be started from while an upgrade goes on; null for what the fleet runs from. */
+  image: Generated<string | null>;
+  /** What its worker was started from last. */
+  worker_image: Generated<string | null>;
+  /** How often a worker of it ended, or fell silent, although nobody had asked for that. */
+  unwanted_ends: Generated<number>;
   created_at: Iso;
   updated_at: Iso;
   connected_at: Iso | null;
+}
+
+/** One row at most: what the last finished upgrade has made of the configured image. */
+export interface FleetImageTable {
+  id: number;
+  image: string;
+  /** What was configured then; with another configuration the row means nothing. */
+  configured: string;
+  updated_at: Iso;
+}
+
+export interface UpgradesTable {
+  id: string;
+  image: string;
+  from_image: string;
+  /** JSON of `UpgradeOptions`. */
+  options: string;
+  /** One of `domain/upgrade-model.ts`. */
+  state: string;
+  /** The state that a pause or a failure has interrupted. */
+  paused_in: string | null;
+  reason: string | null;
+  /** 1 for the one that is not over, else null. */
+  active: number | null;
+  /** For how long all canaries have been watched on the new image. */
+  watched_ms: number;
+  created_at: Iso;
+  updated_at: Iso;
+  finished_at: Iso | null;
+}
+
+export interface UpgradeSessionsTable {
+  upgrade_id: string;
+  session_id: string;
+  /** 1 for those that go first. */
+  canary: number;
+  /** One of `domain/upgrade-model.ts`. */
+  state: string;
+  reason: string | null;
+  /** `sessions.image` before this upgrade. */
+  before_image: string | null;
+  /** 1 if it was connected when it was replaced. */
+  was_connected: number;
+  /** The rest is as of the moment before the worker was replaced. */
+  epoch_before: number;
+  ends_before: number;
+  failed_before: number;
+  updated_at: Iso;
 }
 
 export interface JobsTable {
@@ -153,6 +207,9 @@ export interface Schema {
   session_bindings: SessionBindingsTable;
   binding_lines: BindingLinesTable;
   sessions: SessionsTable;
+  fleet_image: FleetImageTable;
+  upgrades: UpgradesTable;
+  upgrade_sessions: UpgradeSessionsTable;
   jobs: JobsTable;
   job_contacts: JobContactsTable;
   tasks: TasksTable;

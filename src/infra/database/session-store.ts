@@ -174,6 +174,9 @@ function toRecord(row: Selectable<SessionsTable>): SessionRecord {
     crashes: row.crashes,
     notBefore: row.not_before,
     logout: row.logout === 1,
+    image: row.image,
+    workerImage: row.worker_image,
+    unwantedEnds: row.unwanted_ends,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     connectedAt: row.connected_at,
@@ -200,6 +203,9 @@ function toRow(session: SessionRecord): Insertable<SessionsTable> {
     crashes: session.crashes,
     not_before: session.notBefore,
     logout: session.logout ? 1 : 0,
+    image: session.image,
+    worker_image: session.workerImage,
+    unwanted_ends: session.unwantedEnds,
     created_at: session.createdAt,
     updated_at: session.updatedAt,
     connected_at: session.connectedAt,
@@ -207,11 +213,13 @@ function toRow(session: SessionRecord): Insertable<SessionsTable> {
 }
 
 function toColumns(patch: SessionPatch): Updateable<SessionsTable> {
-  const { notBefore, logout, connectedAt, ...same } = patch;
+  const { notBefore, logout, connectedAt, workerImage, unwantedEnds, ...same } = patch;
   return {
     ...same,
     ...(notBefore === undefined ? {} : { not_before: notBefore }),
     ...(logout === undefined ? {} : { logout: logout ? 1 : 0 }),
     ...(connectedAt === undefined ? {} : { connected_at: connectedAt }),
+    ...(workerImage === undefined ? {} : { worker_image: workerImage }),
+    ...(unwantedEnds === undefined ? {} : { unwanted_ends: unwantedEnds }),
   };
 }

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Clock } from '../../kernel/clock.ts';
 import { conflict } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type {
+  ImageSource,
   LogSource,
   ObservedWorker,
   RuntimeHint,
@@ -20,6 +20,7 @@ import { HintChannel } from './hint-channel.ts';
 import { killRest, killTree, ProcessRecords } from './leftovers.ts';
 import { statsOf } from './process-stats.ts';
 import { readLastLines, removeLog, WorkerLog } from './worker-log.ts';
+import { BUILT_IN, workerProgram } from './worker-release.ts';
 
 export interface ProcessRuntimeOptions {
   /** Holds `logs/` and `run/workers/`. */
@@ -49,7 +50,8 @@ const MAX_LOG_BYTES = 1024 * 1024;
 const OUTPUT_GRACE_MS = 500;
 
 /** One child process per session, on this machine; they live and die with this process. */
-export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle {
+export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, ImageSource {
+  readonly image = BUILT_IN;
   readonly #options: ProcessRuntimeOptions;
   readonly #workers = new Map<string, Running>();
   /** Calls for one session go one after the other. */
@@ -63,6 +65,10 @@ export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, Ru
     this.#options = options;
     this.#records = new ProcessRecords(join(options.dataDir, 'run', 'workers'), options.clock);
     this.#setpriv = options.tie === 'channel' ? undefined : findSetpriv();
+  }
+
+  async prepareImage(image: string): Promise<void> {
+    workerProgram(this.#options, image);
   }
 
   /** Kills what an earlier run left behind, so that no session runs twice. */
@@ -136,12 +142,13 @@ export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, Ru
 
   async #launch(spec: WorkerSpec): Promise<Running> {
     const { clock, maxLogBytes } = this.#options;
+    const program = workerProgram(this.#options, spec.image);
     const log = new WorkerLog({
       path: this.#logPath(spec.sessionId),
       maxBytes: maxLogBytes ?? MAX_LOG_BYTES,
     });
     await log.open();
-    const child = this.#spawn(spec);
+    const child = this.#spawn(spec, program);
     const startedAt = clock.monotonicMs();
     for (const stream of [child.stdout, child.stderr]) log.follow(stream);
     const worker: Running = { spec, child, log, startedAt, ended: Promise.resolve(), end: null };
@@ -157,9 +164,8 @@ export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, Ru
    * terminal reaches us alone, and we stop it in order. Our death reaches it over its channel, and on Linux by
    * the kernel as well, which also ends one that hangs.
    */
-  #spawn(spec: WorkerSpec): ChildProcess {
-    const entry = this.#options.workerEntry ?? defaultEntry();
-    const node = [process.execPath, ...flagsFor(spec), entry];
+  #spawn(spec: WorkerSpec, program: string): ChildProcess {
+    const node = [process.execPath, ...flagsFor(spec), program];
     const tied = '[ "$PPID" = "$1" ] || exit 7; shift; exec "$@"';
     const command = this.#setpriv
       ? [this.#setpriv, '--pdeathsig', 'KILL', '/bin/sh', '-c', tied, 'tie', String(process.pid), ...node]
@@ -239,12 +245,6 @@ export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, Ru
 /** Session ids hold no separators of paths; what could be special to a file system is encoded. */
 const recordName = (sessionId: string): string =>
   sessionId.replaceAll(/[^A-Za-z0-9_-]/g, (char) => `%${char.charCodeAt(0).toString(16)}`);
-
-/** Beside us, in the same form as we: sources or built. */
-function defaultEntry(): string {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  return fileURLToPath(new URL(`../../worker/main.${extension}`, import.meta.url));
-}
 
 function flagsFor({ resources }: WorkerSpec): string[] {
   return [

@@ -1,6 +1,7 @@
 import type { Clock } from '../../kernel/clock.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type {
+  ImageSource,
   LogSource,
   NodeSource,
   RuntimeLifecycle,
@@ -26,6 +27,7 @@ export interface RuntimeSettings {
 export type AnyRuntime = WorkerRuntime &
   RuntimeLifecycle &
   Partial<LogSource> &
+  Partial<ImageSource> &
   Partial<StatsSource> &
   Partial<NodeSource> & { removeLogs?(sessionId: string): Promise<void> };
 

@@ -38,7 +38,9 @@ export interface FleetActionDeps {
   eraseAuth(sessionId: string): Promise<void>;
   /** What a runtime keeps of a session beyond its worker, such as logs. */
   eraseTraces(sessionId: string): Promise<void>;
-  specFor(session: SessionRecord, binding: FleetBinding, epoch: number): WorkerSpec;
+  specFor(session: SessionRecord, binding: FleetBinding, epoch: number, image: string | null): WorkerSpec;
+  /** What the worker of a session is to be started from; null where images mean nothing. */
+  imageFor(session: SessionRecord): Promise<string | null>;
   policy: FleetPolicy;
   clock: Clock;
   log: Logger;
@@ -126,22 +128,22 @@ export class FleetActions {
    * second runner that does the same ends with another epoch, of which the higher one wins everywhere.
    */
   async #start(sessionId: string, node: string | null): Promise<boolean> {
-    const { binder, store, states, outbox, heartbeats, qrCodes, runtime, migrations, specFor, log } =
-      this.#deps;
+    const { binder, store, states, outbox, heartbeats, qrCodes, runtime, migrations, log } = this.#deps;
     const session = await store.find(sessionId);
     const binding = await binder.binding(sessionId);
     if (!session || !isWanted(session) || !binding) return false;
+    const image = await this.#deps.imageFor(session);
     const epoch = await outbox.takeOwnership(sessionId);
     await heartbeats.forget(sessionId);
     await qrCodes.clear(sessionId);
     const entered = await states.enter(sessionId, 'starting', {
-      patch: { epoch, notBefore: null },
+      patch: { epoch, notBefore: null, workerImage: image },
       guard: { desired: 'running', generation: session.generation, epochBelow: epoch },
     });
     if (entered === null) return false;
     try {
       await migrations.starting(session, epoch, node);
-      const spec = specFor(session, binding, epoch);
+      const spec = this.#deps.specFor(session, binding, epoch, image);
       await runtime.ensure(node === null ? spec : { ...spec, node });
     } catch (error) {
       log.warn({ sessionId, error: messageOf(error) }, 'a worker could not be started');
@@ -209,7 +211,7 @@ export class FleetActions {
     const notBefore = toIso(clock.nowMs() + action.delayMs);
     const left = await states.enter(action.sessionId, 'pending', {
       reason: action.reason,
-      patch: { crashes: action.crashes, notBefore },
+      patch: { crashes: action.crashes, notBefore, ...(await this.#oneMoreEnd(action.sessionId)) },
       guard: { desired: 'running' },
     });
     return left !== null;
@@ -218,7 +220,14 @@ export class FleetActions {
   async #fail(sessionId: string, crashes: number, reason: string): Promise<boolean> {
     const { states, qrCodes } = this.#deps;
     await qrCodes.clear(sessionId);
-    return (await states.enter(sessionId, 'failed', { reason, patch: { crashes } })) !== null;
+    const patch = { crashes, ...(await this.#oneMoreEnd(sessionId)) };
+    return (await states.enter(sessionId, 'failed', { reason, patch })) !== null;
+  }
+
+  /** Kept beside `crashes`, which a good hour or a person's restart sets back: nothing sets this one back. */
+  async #oneMoreEnd(sessionId: string): Promise<{ unwantedEnds?: number }> {
+    const session = await this.#deps.store.find(sessionId);
+    return session ? { unwantedEnds: session.unwantedEnds + 1 } : {};
   }
 
   async #settle(

@@ -13,6 +13,8 @@ export interface WorkerSpec {
   /** Variables that nobody else may see; a runtime may hand them over as `NAME_FILE`. */
   secrets: Readonly<Record<string, string>>;
   resources: Resources | null;
+  /** What it runs from; absent: the runtime's own. */
+  image?: string;
   /** Where it is to run; absent: the runtime decides. */
   node?: string;
 }
@@ -100,6 +102,18 @@ export interface MoveStore {
   find(sessionId: string): Promise<Move | null>;
   save(sessionId: string, move: Move): Promise<void>;
   drop(sessionId: string): Promise<void>;
+}
+
+/** A runtime whose workers can run from more than one image. */
+export interface ImageSource {
+  /** What workers run from unless their spec names another, as configured. */
+  readonly image: string;
+  /**
+   * Makes sure, before any worker is ended for it, that workers can be started from this image wherever they may
+   * run. May take as long as a pull.
+   * @throws FlotillaError 400 `invalid_image` (it can be none), 503 `image_missing` (it is not there, and cannot be had)
+   */
+  prepareImage(image: string): Promise<void>;
 }
 
 /** A runtime that keeps what its workers print. */

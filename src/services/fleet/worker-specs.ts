@@ -22,6 +22,7 @@ export function workerSpec(
   session: SessionRecord,
   binding: FleetBinding,
   epoch: number,
+  image: string | null,
   settings: WorkerSpecSettings,
 ): WorkerSpec {
   const profile = binding.profile === null ? null : parseProfile(binding.profile);
@@ -47,6 +48,7 @@ export function workerSpec(
       ...(binding.proxy === null ? {} : { PROXY_URL: proxyUrl(binding.proxy) }),
     },
     resources: session.resources,
+    ...(image === null ? {} : { image }),
   };
 }
 

@@ -30,6 +30,12 @@ export interface SessionRecord {
   crashes: number;
   notBefore: string | null;
   logout: boolean;
+  /** What an upgrade wants its worker to be started from; null for what the fleet runs from. */
+  image: string | null;
+  /** What its worker was started from last; null before the first start, and where images mean nothing. */
+  workerImage: string | null;
+  /** How often a worker of it ended, or fell silent, although nobody had asked for that. */
+  unwantedEnds: number;
   createdAt: string;
   updatedAt: string;
   connectedAt: string | null;
@@ -49,6 +55,8 @@ export type SessionPatch = Partial<
     | 'crashes'
     | 'notBefore'
     | 'logout'
+    | 'workerImage'
+    | 'unwantedEnds'
     | 'connectedAt'
   >
 >;

@@ -19,6 +19,8 @@ export interface SessionView {
   resources: Resources | null;
   jid: string | null;
   generation: number;
+  /** What its worker was started from. */
+  image: string | null;
   /** Not started again before this time, after a crash. */
   notBefore: string | null;
   createdAt: string;
@@ -41,6 +43,7 @@ export function viewOf(session: SessionRecord): SessionView {
     resources: session.resources,
     jid: session.jid,
     generation: session.generation,
+    image: session.workerImage,
     notBefore: session.notBefore,
     createdAt: session.createdAt,
     updatedAt: session.updatedAt,

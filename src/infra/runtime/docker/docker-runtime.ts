@@ -1,7 +1,8 @@
 import type { Clock } from '../../../kernel/clock.ts';
-import { conflict, messageOf, unavailable } from '../../../kernel/errors.ts';
+import { conflict, FlotillaError, messageOf, unavailable } from '../../../kernel/errors.ts';
 import type { Logger } from '../../../kernel/log.ts';
 import type {
+  ImageSource,
   LogSource,
   NodeSource,
   ObservedWorker,
@@ -38,7 +39,9 @@ const CREATE_ATTEMPTS = 3;
  * One container per session on one or more Docker engines. Workers outlive the orchestrator: a new one finds them
  * by their labels. Nothing is remembered here that the engines do not tell, but where a session was seen last.
  */
-export class DockerRuntime implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, NodeSource {
+export class DockerRuntime
+  implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, NodeSource, ImageSource
+{
   readonly #options: DockerRuntimeOptions;
   readonly #hosts: readonly EngineHost[];
   /** The last list of each host. One that does not answer keeps its workers: unknown is not absent. */
@@ -75,6 +78,19 @@ export class DockerRuntime implements WorkerRuntime, LogSource, StatsSource, Run
   /** The workers stay. A network without any goes. */
   async close(_options: StopOptions): Promise<void> {
     await Promise.allSettled(this.#hosts.map((host) => host.removeNetwork()));
+  }
+
+  get image(): string {
+    return this.#options.image;
+  }
+
+  /** On each host that answers; one that comes back later fetches it when it needs it. */
+  async prepareImage(image: string): Promise<void> {
+    const done = await Promise.allSettled(this.#hosts.map((host) => host.prepareImage(image)));
+    const errors = done.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
+    const missing = errors.find((error) => error instanceof FlotillaError && error.code === 'image_missing');
+    if (missing !== undefined) throw missing;
+    if (errors.length === this.#hosts.length) throw errors[0];
   }
 
   ensure(spec: WorkerSpec): Promise<ObservedWorker> {

@@ -102,6 +102,12 @@ export class EngineHost {
     return info === null ? null : await this.#observe(info);
   }
 
+  /** @throws FlotillaError `image_missing` */
+  async prepareImage(image: string): Promise<void> {
+    const present = await this.#unless([400, 404], () => this.#docker.getImage(image).inspect());
+    if (present === null) await this.#images.pull(image);
+  }
+
   /** Makes and starts a container. One of the same name must not be there. */
   async start(spec: WorkerSpec): Promise<ObservedWorker> {
     this.starting += 1;
@@ -186,7 +192,7 @@ export class EngineHost {
       WORKER_USER,
     );
     const network = await this.#ask(() => this.#network.id());
-    const options = containerOptions(spec, { fleetId, image, network });
+    const options = containerOptions(spec, { fleetId, image: spec.image ?? image, network });
     const container = await this.#create(options);
     try {
       await this.#ask(() => container.putArchive(files, { path: SECRETS_DIR }));
@@ -201,11 +207,12 @@ export class EngineHost {
   }
 
   async #create(options: ReturnType<typeof containerOptions>): Promise<Container> {
+    const { image } = this.#options;
     try {
       return await this.#ask(() => this.#docker.createContainer(options));
     } catch (error) {
       if (statusOf(error) !== 404) throw this.#startError(error);
-      await this.#images.pull(this.#options.image);
+      await this.#images.pull(options.Image ?? image);
       return await this.#ask(() => this.#docker.createContainer(options));
     }
   }

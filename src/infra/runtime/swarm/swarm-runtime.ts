@@ -3,6 +3,7 @@ import type { Clock } from '../../../kernel/clock.ts';
 import { conflict, FlotillaError, messageOf, unavailable } from '../../../kernel/errors.ts';
 import type { Logger } from '../../../kernel/log.ts';
 import type {
+  ImageSource,
   LogSource,
   ObservedWorker,
   RuntimeHint,
@@ -51,7 +52,7 @@ const GONE_WITHIN_MS = 20_000;
  * One service with one replica per session on a Docker Swarm. Swarm chooses the node and ends what is unwanted; it
  * starts nothing again by itself. Workers outlive the orchestrator, and nothing is remembered that Swarm does not tell.
  */
-export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle {
+export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle, ImageSource {
   readonly #options: SwarmRuntimeOptions;
   readonly #managers: SwarmManagers;
   readonly #network: FleetNetwork;
@@ -82,6 +83,15 @@ export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle 
   /** The workers stay. A network without any goes. */
   async close(_options: StopOptions): Promise<void> {
     await this.#network.remove().catch(() => undefined);
+  }
+
+  get image(): string {
+    return this.#options.image;
+  }
+
+  /** The nodes fetch it by themselves; here it shows whether a manager can be asked about it. */
+  async prepareImage(image: string): Promise<void> {
+    await exactImage(this.#managers, image);
   }
 
   ensure(spec: WorkerSpec): Promise<ObservedWorker> {
@@ -156,7 +166,7 @@ export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle 
     const { fleetId, stopGraceMs = STOP_GRACE_MS } = this.#options;
     const [network, image] = await Promise.all([
       this.#network.id(),
-      exactImage(this.#managers, this.#options.image),
+      exactImage(this.#managers, spec.image ?? this.#options.image),
     ]);
     try {
       const secrets = await this.#secrets.create(spec, (path) => readFileSync(path));
