@@ -2,6 +2,7 @@ import type { FleetAction, FleetFacts, FleetPolicy, PlannedSession, PlannedWorke
 import { leaving, NodeBook, onePlace, type Places } from './placement.ts';
 import { provisioning } from './provisioning-plan.ts';
 import { hasWorker, isWanted } from './session-state.ts';
+import { isUnknownReason, unknownReason } from './unknown-worker.ts';
 import { judgeExit, type WorkerExit } from './worker-exit.ts';
 
 /**
@@ -24,6 +25,9 @@ export function plan(
   for (const session of sessions) {
     if (facts.busy.has(session.id)) continue;
     const worker = bySession.get(session.id);
+    actions.push(...explanation(session, worker));
+    // Its worker may be running or have ended: nothing is concluded from what nobody sees.
+    if (worker?.unknown !== undefined) continue;
     if (worker?.state === 'exited') actions.push(...forExited(session, worker, facts, policy));
     else if (worker) actions.push(...forRunning(session, worker, facts, policy));
     else actions.push(...forAbsent(session, facts, policy, nowMs, places));
@@ -34,8 +38,8 @@ export function plan(
     actions.push(...gone.map((each) => ({ type: 'move' as const, ...each })));
   }
   const known = new Set(sessions.map(({ id }) => id));
-  for (const { sessionId, state } of workers) {
-    if (known.has(sessionId) || facts.busy.has(sessionId)) continue;
+  for (const { sessionId, state, unknown } of workers) {
+    if (known.has(sessionId) || facts.busy.has(sessionId) || unknown !== undefined) continue;
     actions.push(
       state === 'exited' ? { type: 'remove', sessionId } : { type: 'stop', sessionId, cause: 'unwanted' },
     );
@@ -50,6 +54,16 @@ export function plan(
 }
 
 const NO_PLACE = 'no node takes another worker: each is full, closed, or does not answer';
+
+/** The reason says so while nothing is known of the worker, and no longer. */
+function explanation(session: PlannedSession, worker: PlannedWorker | undefined): FleetAction[] {
+  const { id: sessionId, reason = null } = session;
+  if (worker?.unknown !== undefined) {
+    const now = unknownReason(worker.unknown);
+    return now === reason ? [] : [{ type: 'explain', sessionId, reason: now }];
+  }
+  return isUnknownReason(reason) ? [{ type: 'explain', sessionId, reason: null }] : [];
+}
 
 function placesFor(
   sessions: readonly PlannedSession[],
@@ -134,7 +148,9 @@ function forRunning(
       : [{ type: 'stop', sessionId, cause: 'unwanted' }];
   }
   // Without a binding (Redis lost it) its place on the proxy may be given to another: it has to be bound anew.
-  if (isOutdated(session, worker) || !facts.bindings.has(sessionId)) {
+  // One that was given up as gone (by a runner that could not see it) reports nothing more that would bring its
+  // session out of `pending`.
+  if (isOutdated(session, worker) || !facts.bindings.has(sessionId) || !hasWorker(session.state)) {
     return [{ type: 'stop', sessionId, cause: 'outdated' }];
   }
   const beatAge = facts.beatAgeMs.get(sessionId);

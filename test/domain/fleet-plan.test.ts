@@ -120,6 +120,13 @@ describe('a session that is wanted', () => {
       {},
       [{ type: 'stop', cause: 'outdated' }],
     ],
+    [
+      'whose worker was given up as gone and is there after all',
+      session({ state: 'pending' }),
+      [worker()],
+      beat(1000),
+      [{ type: 'stop', cause: 'outdated' }],
+    ],
     ['that lost its binding', session(), [worker()], { ...beat(1), ...unbound }, [{ type: 'stop' }]],
     [
       'that was restarted',

@@ -25,7 +25,15 @@ export function createPromiseStore({ db }: Pick<Database, 'db'>): PromiseStore {
       const rows = await openTasks()
         .select(['tasks.id', 'tasks.payload'])
         .where('tasks.session_id', '=', sessionId)
-        .where((e) => e.or([e('jobs.state', 'is', null), e('jobs.state', 'in', DISPATCHABLE)]))
+        .where((e) =>
+          e.or([
+            e('jobs.state', 'is', null),
+            e('jobs.state', 'in', DISPATCHABLE),
+            // In flight when its job was paused or cancelled: what became of it is known to nobody but its worker.
+            // The queue hands it out again, or it is withdrawn from there like any other.
+            e('tasks.state', '=', 'claimed'),
+          ]),
+        )
         .orderBy('tasks.created_at')
         .orderBy('tasks.position')
         .execute();

@@ -66,6 +66,11 @@ export class IncarnationFence implements Incarnations {
     await this.#ask();
   }
 
+  async rewriteLog(): Promise<void> {
+    if (!(await this.#redis.info('persistence')).includes('aof_enabled:1')) return;
+    await this.#redis.bgrewriteaof();
+  }
+
   async #check(): Promise<string> {
     const { runId, marked } = await this.#ask();
     if (marked) return runId;

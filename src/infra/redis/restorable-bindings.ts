@@ -29,5 +29,9 @@ export function createRestorableBindings(options: {
     put: ({ sessionId, phone, proxy, profile }, runId) =>
       run([sessionId, phone ?? '', proxy ?? '', profile ?? '', sessionsPerProxy, 'put', runId]),
     remove: (sessionId, runId) => run([sessionId, '', '', '', sessionsPerProxy, '', runId]),
+    async recount() {
+      const repairs = await scripts.run('reconcile-bindings', inventoryKeys, [sessionsPerProxy]);
+      return (repairs as string[]).length / 2;
+    },
   };
 }

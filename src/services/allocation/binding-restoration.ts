@@ -7,6 +7,8 @@ export interface RestorableBindings {
   /** In the place of whatever is there. */
   put(binding: Binding, runId: string): Promise<void>;
   remove(sessionId: string, runId: string): Promise<void>;
+  /** Counts sessions per proxy and phone from the bindings. @returns how many counters were wrong */
+  recount(): Promise<number>;
 }
 
 export interface BindingRestorationDeps {
@@ -48,7 +50,8 @@ export class BindingRestoration implements RestorablePart {
     // All that is wrong goes first: what comes back may need its place.
     for (const sessionId of wrong) await bindings.remove(sessionId, runId);
     for (const binding of missing) await bindings.put(binding, runId);
-    return wrong.length + missing.length;
+    // The server may have come back with counters that never fitted its bindings: nobody allocates on those.
+    return wrong.length + missing.length + (await bindings.recount());
   }
 }
 

@@ -46,7 +46,7 @@ export class OutboxRestoration implements RestorablePart {
       const plan = await this.#plan(sessionId, contents);
       await outboxes.ack(sessionId, plan.sent);
       if (plan.sent.length > 0) continue; // the queue is another one now
-      if (plan.missing + plan.dropped.length === 0) return 0;
+      if (plan.missing + plan.dropped.length + plan.doubled === 0) return 0;
       const done = await outboxes.rewrite({ sessionId, runId, version: contents.version, ...plan });
       if (done !== 'again') return done.lost + plan.dropped.length;
     }
@@ -70,19 +70,19 @@ export class OutboxRestoration implements RestorablePart {
     const elsewhere = new Set([...processing, ...dead].map(idOf));
     const tasks = (await promises.open(sessionId)).filter(({ taskId }) => !elsewhere.has(taskId));
     const queued = new Set(queue.map(idOf));
-    const gone = new Set(dropped.map(({ taskId }) => taskId));
+    const gone = new Set<string | null>(dropped.map(({ taskId }) => taskId));
     const placed = new Set(tasks.map(({ taskId }) => taskId));
-    return {
-      sent,
-      dropped,
-      tasks,
-      missing: tasks.filter(({ taskId }) => !queued.has(taskId)).length,
-      // What others have pushed stays, behind what was promised.
-      behind: queue.filter((raw) => {
-        const taskId = idOf(raw);
-        return taskId === null || (!placed.has(taskId) && !gone.has(taskId));
-      }),
-    };
+    const inFlight = new Set(processing.map(idOf));
+    const missing = tasks.filter(({ taskId }) => !queued.has(taskId)).length;
+    // What others have pushed stays, behind what was promised.
+    const behind = queue.filter((raw) => {
+      const taskId = idOf(raw);
+      return taskId === null || !(placed.has(taskId) || gone.has(taskId) || inFlight.has(taskId));
+    });
+    const stays = queue.filter((raw) => !gone.has(idOf(raw))).length;
+    // A server may have replayed half of a script that was cut off: then a task stands twice, or is in flight too.
+    const doubled = stays - (tasks.length - missing + behind.length);
+    return { sent, dropped, tasks, missing, behind, doubled };
   }
 }
 

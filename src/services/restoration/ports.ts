@@ -8,6 +8,8 @@ export interface Incarnations {
   lead(): Promise<boolean>;
   /** Opens the server for everybody. */
   settle(runId: string): Promise<void>;
+  /** Has the server write its log anew, in the background; nothing where it keeps none. */
+  rewriteLog(): Promise<void>;
 }
 
 export interface PromisedTask {

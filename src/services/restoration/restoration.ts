@@ -70,6 +70,20 @@ export class Restoration implements Service {
     const tookMs = Math.round(clock.monotonicMs() - startedAt);
     if (changed > 0) log.warn({ changed, tookMs }, 'Redis had lost data; it was put back from the database');
     else log.info({ tookMs }, 'Redis was started anew; nothing was lost');
+    await this.#rewriteLog();
     return true;
+  }
+
+  /**
+   * A log that was cut off in the middle of a script keeps the half that is left of it. The server leaves it out
+   * when it loads the log, but carries it out at its next start, together with what was written behind it.
+   */
+  async #rewriteLog(): Promise<void> {
+    try {
+      await this.#deps.incarnations.rewriteLog();
+    } catch (error) {
+      // Forbidden, or under way already. What a half script does is repaired by the next restoration.
+      this.#deps.log.debug({ error: messageOf(error) }, 'Redis did not write its log anew');
+    }
   }
 }

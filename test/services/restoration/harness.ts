@@ -1,4 +1,4 @@
-import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_LEASE_POLICY } from '../../../src/domain/task.ts';
@@ -12,6 +12,7 @@ import { composeInventory, type InventoryParts } from '../../../src/orchestrator
 import { composeOutbox, type OutboxParts } from '../../../src/orchestrator/compose-outbox.ts';
 import { Restoration } from '../../../src/services/restoration/restoration.ts';
 import { startRedis, type TestRedis } from '../../helpers/redis.ts';
+import { copyLog, putLogBack } from '../../helpers/redis-log.ts';
 
 /** Outboxes and bindings behind the fence, on a Redis that can be made to lose its data. Nothing runs by itself. */
 export interface LossHarness extends OutboxParts, Pick<InventoryParts, 'allocation' | 'inventory'> {
@@ -58,7 +59,6 @@ export async function startLoss(): Promise<LossHarness> {
     clock: systemClock,
     log: silentLogger,
   });
-  const data = join(server.dir, 'appendonlydir');
   const copy = join(server.dir, 'copy');
   const hear = () => outbox.follower.drain();
   return {
@@ -74,15 +74,11 @@ export async function startLoss(): Promise<LossHarness> {
       return await restoration.pass(AbortSignal.timeout(10_000));
     },
     async remember() {
-      await rm(copy, { recursive: true, force: true });
-      await cp(data, copy, { recursive: true });
+      await copyLog(server, redis, copy);
     },
     async lose(what) {
       await server.kill();
-      if (what === 'since-remembered') {
-        await rm(data, { recursive: true, force: true });
-        await cp(copy, data, { recursive: true });
-      }
+      if (what === 'since-remembered') await putLogBack(server, copy);
       await server.restart({ keepData: what !== 'all' });
       while (redis.status !== 'ready') await systemClock.sleep(20);
     },

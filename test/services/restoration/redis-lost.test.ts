@@ -102,6 +102,22 @@ test('tasks of a paused job stay in SQL, cancelled ones are taken out', async ()
   expect(await serveAll('s1')).toEqual(['p']);
 });
 
+test('what was in flight when its job was paused or cancelled comes back, to be withdrawn like any other', async () => {
+  await h.database.db
+    .insertInto('jobs')
+    .values(['running', 'cancelled'].map((state) => job(state)))
+    .execute();
+  await h.outbox.enqueue('s1', [task('p', 'running')]);
+  await h.outbox.enqueue('s2', [task('c', 'cancelled')]);
+  await Promise.all([claim('s1'), claim('s2')]);
+  await h.hear();
+  await h.database.db.updateTable('jobs').set({ state: 'paused' }).where('id', '=', 'running').execute();
+  await h.lose('all');
+  await h.restore();
+  expect(await h.outbox.withdraw('s1', 'running')).toEqual(['p']);
+  expect(await h.outbox.withdraw('s2', 'cancelled')).toEqual(['c']);
+});
+
 test('a server that kept everything is opened again without a change', async () => {
   await enqueue('s1', 'a', 'b');
   await h.redis.lpush(keys.outbox('s1'), 'not json');
