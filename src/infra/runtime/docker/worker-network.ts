@@ -1,6 +1,7 @@
 import type Docker from 'dockerode';
 import { LABEL, networkName } from './container-spec.ts';
 import { statusOf } from './engine-errors.ts';
+import { NetworkId } from './network-id.ts';
 
 /** A network that is used, gone or already being removed is not ours to take away. */
 const LEFT_ALONE = new Set([403, 404, 409]);
@@ -12,7 +13,7 @@ const LEFT_ALONE = new Set([403, 404, 409]);
 export class WorkerNetwork {
   readonly #docker: Docker;
   readonly #fleetId: string;
-  #id: Promise<string> | undefined;
+  readonly #id = new NetworkId(() => this.#make());
 
   constructor(docker: Docker, fleetId: string) {
     this.#docker = docker;
@@ -21,16 +22,12 @@ export class WorkerNetwork {
 
   /** Makes it if it is not there. */
   id(): Promise<string> {
-    this.#id ??= this.#make().catch((error: unknown) => {
-      this.#id = undefined;
-      throw error;
-    });
-    return this.#id;
+    return this.#id.get();
   }
 
   /** It may be gone: look again before the next use. */
   forget(): void {
-    this.#id = undefined;
+    this.#id.forget();
   }
 
   /** Unless somebody is still on it. */

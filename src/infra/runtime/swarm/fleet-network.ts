@@ -1,6 +1,7 @@
 import type { Logger } from '../../../kernel/log.ts';
 import { networkName } from '../docker/container-spec.ts';
 import { statusOf } from '../docker/engine-errors.ts';
+import { NetworkId } from '../docker/network-id.ts';
 import type { SwarmManagers } from './managers.ts';
 
 /**
@@ -17,7 +18,7 @@ export class FleetNetwork {
   readonly #managers: SwarmManagers;
   readonly #fleetId: string;
   readonly #log: Logger;
-  #id: Promise<string> | undefined;
+  readonly #id = new NetworkId(() => this.#make());
 
   constructor(managers: SwarmManagers, fleetId: string, log: Logger) {
     this.#managers = managers;
@@ -27,16 +28,12 @@ export class FleetNetwork {
 
   /** Makes it if it is not there. */
   id(): Promise<string> {
-    this.#id ??= this.#make().catch((error: unknown) => {
-      this.#id = undefined;
-      throw error;
-    });
-    return this.#id;
+    return this.#id.get();
   }
 
   /** It may be gone: look again before the next use. */
   forget(): void {
-    this.#id = undefined;
+    this.#id.forget();
   }
 
   /** Unless it is in use. */
