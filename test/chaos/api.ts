@@ -10,10 +10,14 @@ export class Api {
   readonly #agent = new Agent({ connections: 64, pipelining: 1 });
   readonly #origin: string;
   readonly #key: string;
+  readonly #header: string;
+  readonly #timeoutMs: number;
 
-  constructor(origin: string, key: string) {
+  constructor(origin: string, key: string, { header = 'x-api-key', timeoutMs = 4000 } = {}) {
     this.#origin = origin;
     this.#key = key;
+    this.#header = header;
+    this.#timeoutMs = timeoutMs;
   }
 
   /** Once. Rejects when there is no answer in time. */
@@ -26,8 +30,8 @@ export class Api {
     const answer = await request(this.#origin + path, {
       method,
       dispatcher: this.#agent,
-      signal: AbortSignal.timeout(4000),
-      headers: { 'x-api-key': this.#key, 'content-type': 'application/json', ...headers },
+      signal: AbortSignal.timeout(this.#timeoutMs),
+      headers: { [this.#header]: this.#key, 'content-type': 'application/json', ...headers },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     return { status: answer.statusCode, body: (await answer.body.json()) as Record<string, unknown> };

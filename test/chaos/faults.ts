@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { cp, readdir, rm, stat, statfs, truncate } from 'node:fs/promises';
+import { rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { TestRedis } from '../helpers/redis.ts';
+import { copyLog, cutLog, putLogBack } from '../helpers/redis-log.ts';
 import { signal } from './processes.ts';
 import type { Random } from './random.ts';
 import type { Recorder } from './recorder.ts';
@@ -86,26 +87,19 @@ const emptyRedis: Fault = async ({ redis, random }) => {
   return null;
 };
 
-const olderRedis: Fault = async ({ redis, random }) => {
-  const data = join(redis.dir, 'appendonlydir');
+const olderRedis: Fault = async ({ redis, admin, random }) => {
   const copy = join(redis.dir, 'older');
-  await rm(copy, { recursive: true, force: true });
-  await cp(data, copy, { recursive: true });
+  await copyLog(redis, admin, copy);
   await between(random, 1000, 4000);
   await redis.kill();
-  await rm(data, { recursive: true, force: true });
-  await cp(copy, data, { recursive: true });
+  await putLogBack(redis, copy);
   await redis.restart();
   return null;
 };
 
 const cutRedis: Fault = async ({ redis, random }) => {
   await redis.kill();
-  const data = join(redis.dir, 'appendonlydir');
-  const files = (await readdir(data)).filter((name) => name.endsWith('.incr.aof')).sort();
-  const last = join(data, files.at(-1) ?? '');
-  const { size } = await stat(last);
-  await truncate(last, Math.max(0, size - random.whole(1000, 200_000)));
+  await cutLog(redis, random.whole(1000, 200_000));
   await redis.restart();
   return null;
 };

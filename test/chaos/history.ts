@@ -10,6 +10,13 @@ export interface Arrival {
   text: string;
 }
 
+/** A message on the wire, whether WhatsApp took it or not. */
+export interface Attempt {
+  atMs: number;
+  session: string;
+  text: string;
+}
+
 export interface Connection {
   session: string;
   epoch: number;

@@ -2,10 +2,11 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
 import type { Verdict } from './checker.ts';
+import { copySources } from './copy-sources.ts';
 import { FAULTS } from './faults.ts';
-import { quantile } from './recovery.ts';
+import { quantile, type Times } from './recovery.ts';
 import { forget, type RunResult, run } from './run.ts';
-import { SABOTAGES, sabotaged } from './sabotage.ts';
+import { breakCopy, SABOTAGES } from './sabotage.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const SHOWN = 10;
@@ -21,6 +22,8 @@ const { values } = parseArgs({
     sabotage: { type: 'string' },
     /** Comma-separated kinds of faults. */
     only: { type: 'string' },
+    /** Each fault on its own, so that what follows is its own. */
+    'one-by-one': { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
   },
 });
@@ -31,13 +34,23 @@ const seconds = Number(values.seconds ?? (values.short || values.sabotage ? 55 :
 const faults = Number(values.faults ?? Math.ceil(seconds / 4.5));
 const kinds = values.only?.split(',') ?? (values.sabotage ? (SABOTAGES[values.sabotage]?.kinds ?? []) : []);
 for (const kind of kinds) if (!(kind in FAULTS)) throw new Error(`There is no fault ${kind}.`);
-const sources = values.sabotage ? await sabotaged(ROOT, values.sabotage) : ROOT;
+const sources = await copySources(ROOT);
+if (values.sabotage) await breakCopy(sources, values.sabotage);
 
 say(
   `seed ${values.seed}, ${seconds} s, ${faults} faults${values.sabotage ? `, sabotage ${values.sabotage}` : ''}`,
 );
-const result = await run({ seed: Number(values.seed), seconds, faults, kinds, sources, say });
+const result = await run({
+  seed: Number(values.seed),
+  seconds,
+  faults,
+  kinds,
+  oneByOne: values['one-by-one'],
+  sources,
+  say,
+});
 report(result);
+await forget(sources);
 const good = result.verdict.ok && result.oddities.length === 0;
 if (good && !values.keep) await forget(result.dir);
 else say(`logs and data: ${result.dir}`);
@@ -53,13 +66,21 @@ function report({
   unexpectedEnds,
 }: RunResult): void {
   const table = new Table({
-    head: ['fault', 'times', 'back after: p50', 'max'],
+    head: ['fault', 'alone', 'clients', 'claims', 'lead', 'sessions', 'redelivery'],
     style: { head: [], border: [] },
   });
-  const time = (value: number | null): string => (value === null ? '-' : `${(value / 1000).toFixed(2)} s`);
-  for (const { kind, count, p50Ms, maxMs } of recoveries.toSorted((a, b) => a.kind.localeCompare(b.kind))) {
-    table.push([kind, String(count), time(p50Ms), time(maxMs)]);
+  const seconds = (ms: number): string => (ms / 1000).toFixed(2);
+  const times = ({ p50Ms, maxMs }: Times): string =>
+    p50Ms === null || maxMs === null ? '-' : `${seconds(p50Ms)} / ${seconds(maxMs)}`;
+  for (const each of recoveries.toSorted((a, b) => a.kind.localeCompare(b.kind))) {
+    const { kind, count, measured, clients, claims, lead, sessions, redelivery } = each;
+    table.push([
+      kind,
+      `${measured} of ${count}`,
+      ...[clients, claims, lead, sessions, redelivery].map((column) => times(column)),
+    ]);
   }
+  say('seconds from the end of a fault until it was well again (p50 / max), where no other fault was near:');
   say(table.toString());
   listAll(verdict, { oddities, 'unexpected ends': unexpectedEnds });
   say(

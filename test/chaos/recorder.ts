@@ -1,5 +1,5 @@
 import { createServer, type Server, type Socket } from 'node:net';
-import type { Arrival, Connection } from './history.ts';
+import type { Arrival, Attempt, Connection } from './history.ts';
 
 /** How WhatsApp behaves towards senders. */
 export type RecorderMood =
@@ -17,6 +17,8 @@ export interface Recorder {
   readonly proxyLines: readonly string[];
   /** In the order of arrival, re-sends included. */
   readonly arrivals: Arrival[];
+  /** In the order in which they were on the wire. */
+  readonly attempts: Attempt[];
   readonly connections: Connection[];
   readonly breaches: string[];
   /** The sessions' processes as they said hello last. */
@@ -51,6 +53,7 @@ export async function startRecorder(options: {
 }): Promise<Recorder> {
   const { caps, nowMs, random } = options;
   const arrivals: Arrival[] = [];
+  const attempts: Attempt[] = [];
   const connections: Connection[] = [];
   const breaches: string[] = [];
   const workers = new Map<string, { pid: number; epoch: number }>();
@@ -104,6 +107,7 @@ export async function startRecorder(options: {
   };
 
   const onMessage = (message: Record<string, unknown>, socket: Socket): void => {
+    attempts.push({ atMs: nowMs(), session: String(message.session), text: String(message.text) });
     const hit = mood !== 'fine' && random() < share;
     if (hit && mood === 'drop-before') return;
     const arrival: Arrival = {
@@ -171,6 +175,7 @@ export async function startRecorder(options: {
   return {
     proxyLines,
     arrivals,
+    attempts,
     connections,
     breaches,
     workers,

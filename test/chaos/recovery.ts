@@ -1,9 +1,10 @@
-import type { Arrival } from './history.ts';
+import type { Arrival, Attempt } from './history.ts';
+import type { Service, Success } from './probe.ts';
 
 export interface FaultRecord {
   kind: string;
   startMs: number;
-  /** When it was put right. */
+  /** When it was put right; of a kill, the kill itself. */
   endMs: number;
   /** Null: all. */
   sessions: string[] | null;
@@ -16,47 +17,129 @@ export interface SessionStop {
   untilMs: number;
 }
 
-export interface Recovery {
-  kind: string;
-  count: number;
+export interface Times {
   p50Ms: number | null;
   maxMs: number | null;
 }
 
-/**
- * From the end of a fault to the next message of each session that it touched, by kind of fault. That includes the
- * time in which there was nothing to send, some 400 ms a session.
- * @param stops sessions that were away in between do not count
- * @param untilMs end of the load: what comes later says nothing
- */
-export function recoveries(
-  faults: readonly FaultRecord[],
-  arrivals: readonly Arrival[],
-  sessions: readonly string[],
-  stops: readonly SessionStop[],
-  untilMs: number,
-): Recovery[] {
-  const times = new Map<string, number[]>();
-  const bySession = Map.groupBy(arrivals, ({ session }) => session);
-  for (const [session, all] of bySession)
-    times.set(
+/** All from the end of the fault, which is when the cause was put right. */
+export interface Recovery {
+  kind: string;
+  count: number;
+  /** Of these, so many had no other fault from their beginning until all was well: they alone are measured. */
+  measured: number;
+  /** A client's enqueue is answered with 200, whichever orchestrator does it. */
+  clients: Times;
+  /** A worker's claim is answered. */
+  claims: Times;
+  /** The fleet is led: the lease was taken or renewed. */
+  lead: Times;
+  /**
+   * The next message of each session that it touched arrives. Includes the start of workers that died with it, and
+   * the time in which there was nothing to send, some 400 ms a session.
+   */
+  sessions: Times;
+  /** A message that was on the wire during the fault and had no ack is on the wire again. */
+  redelivery: Times;
+}
+
+export interface RecoveryFacts {
+  faults: readonly FaultRecord[];
+  service: Service;
+  arrivals: readonly Arrival[];
+  attempts: readonly Attempt[];
+  sessions: readonly string[];
+  /** Sessions that were away in between do not count. */
+  stops: readonly SessionStop[];
+  /** End of the load: what comes later says nothing. */
+  untilMs: number;
+}
+
+/** So long after its end a fault stands alone. */
+const ALONE_MS = 3000;
+
+export function recoveries(facts: RecoveryFacts): Recovery[] {
+  const { faults, service } = facts;
+  const sessionTimes = new Map(
+    [...Map.groupBy(facts.arrivals, ({ session }) => session)].map(([session, all]) => [
       session,
       all.map(({ atMs }) => atMs),
-    );
-  const isAway = (session: string, fromMs: number, toMs: number): boolean =>
-    stops.some((stop) => stop.session === session && stop.fromMs < toMs && stop.untilMs > fromMs);
-  const kinds = Map.groupBy(faults, ({ kind }) => kind);
-  return [...kinds].map(([kind, all]): Recovery => {
-    const waits = all.flatMap((fault) =>
-      (fault.sessions ?? sessions).flatMap((session) => {
-        const next = times.get(session)?.find((atMs) => atMs > fault.endMs);
-        const counts = next !== undefined && next <= untilMs && !isAway(session, fault.startMs, next);
-        return !counts ? [] : [next - fault.endMs];
-      }),
-    );
-    return { kind, count: all.length, p50Ms: quantile(waits, 0.5), maxMs: quantile(waits, 1) };
+    ]),
+  );
+  const again = secondAttempts(facts.attempts);
+  return [...Map.groupBy(faults, ({ kind }) => kind)].map(([kind, all]): Recovery => {
+    const alone = all.filter((fault) => standsAlone(fault, faults));
+    const after = (successes: readonly Success[]): Times =>
+      timesOf(alone.flatMap(({ endMs }) => waitFor(successes, endMs) ?? []));
+    return {
+      kind,
+      count: all.length,
+      measured: alone.length,
+      clients: after(service.enqueues),
+      claims: after(service.claims),
+      lead: after(service.leads),
+      sessions: timesOf(alone.flatMap((fault) => sessionWaits(fault, sessionTimes, facts))),
+      redelivery: timesOf(alone.flatMap((fault) => redeliveries(fault, again))),
+    };
   });
 }
+
+const standsAlone = (fault: FaultRecord, all: readonly FaultRecord[]): boolean =>
+  !all.some(
+    (other) =>
+      other !== fault && other.startMs < fault.endMs + ALONE_MS && other.endMs + ALONE_MS > fault.startMs,
+  );
+
+/** Only what was begun after the fault was put right says that the service is back. */
+function waitFor(successes: readonly Success[], endMs: number): number | null {
+  const times = successes.filter(({ beganMs }) => beganMs >= endMs).map(({ atMs }) => atMs);
+  return times.length === 0 ? null : Math.min(...times) - endMs;
+}
+
+function sessionWaits(
+  fault: FaultRecord,
+  times: ReadonlyMap<string, number[]>,
+  { sessions, stops, untilMs }: RecoveryFacts,
+): number[] {
+  const isAway = (session: string, toMs: number): boolean =>
+    stops.some((stop) => stop.session === session && stop.fromMs < toMs && stop.untilMs > fault.startMs);
+  return (fault.sessions ?? sessions).flatMap((session) => {
+    const next = times.get(session)?.find((atMs) => atMs > fault.endMs);
+    const counts = next !== undefined && next <= untilMs && !isAway(session, next);
+    return counts ? [next - fault.endMs] : [];
+  });
+}
+
+interface Again {
+  session: string;
+  firstMs: number;
+  nextMs: number;
+}
+
+function secondAttempts(attempts: readonly Attempt[]): Again[] {
+  const before = new Map<string, number>();
+  const found: Again[] = [];
+  for (const { text, session, atMs } of attempts) {
+    const firstMs = before.get(text);
+    if (firstMs !== undefined) found.push({ session, firstMs, nextMs: atMs });
+    before.set(text, atMs);
+  }
+  return found;
+}
+
+/** A message may have been on the wire a moment before the fault hit. */
+const JUST_BEFORE_MS = 200;
+
+const redeliveries = (fault: FaultRecord, again: readonly Again[]): number[] =>
+  again
+    .filter(({ session }) => fault.sessions === null || fault.sessions.includes(session))
+    .filter(({ firstMs }) => firstMs >= fault.startMs - JUST_BEFORE_MS && firstMs <= fault.endMs)
+    .map(({ nextMs }) => Math.max(0, nextMs - fault.endMs));
+
+const timesOf = (waits: readonly number[]): Times => ({
+  p50Ms: quantile(waits, 0.5),
+  maxMs: quantile(waits, 1),
+});
 
 export function quantile(values: readonly number[], part: number): number | null {
   const sorted = values.toSorted((a, b) => a - b);

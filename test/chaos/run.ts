@@ -2,22 +2,22 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import Database from 'better-sqlite3';
 import { Redis } from 'ioredis';
 import { startRedis } from '../helpers/redis.ts';
 import { Api } from './api.ts';
 import { check, type Verdict } from './checker.ts';
 import { churn } from './churn.ts';
+import { drain, readLedger } from './drain.ts';
+import { keepEvidence } from './evidence.ts';
 import type { FaultContext } from './faults.ts';
-import { heal, listSessions, startFleet } from './fleet.ts';
-import type { LedgerRow } from './history.ts';
-import { createLoad, type Load } from './load.ts';
+import { heal, startFleet } from './fleet.ts';
+import { createLoad } from './load.ts';
+import { probe } from './probe.ts';
 import { seeded } from './random.ts';
 import { startRecorder } from './recorder.ts';
-import { type FaultRecord, recoveries, type SessionStop } from './recovery.ts';
+import { type FaultRecord, type Recovery, recoveries, type SessionStop } from './recovery.ts';
 import { makeFaults } from './schedule.ts';
-import { type System, startSystem } from './system.ts';
+import { startSystem } from './system.ts';
 import { probeStale, watchCaps } from './watch.ts';
 
 export interface RunOptions {
@@ -27,6 +27,9 @@ export interface RunOptions {
   faults: number;
   /** Only these kinds; all if empty. */
   kinds: readonly string[];
+  /** One fault at a time, so that what follows is its own. */
+  oneByOne: boolean;
+  /** Folder with the copy that is tested. */
   sources: string;
   say(text: string): void;
 }
@@ -34,7 +37,7 @@ export interface RunOptions {
 export interface RunResult {
   verdict: Verdict;
   faults: FaultRecord[];
-  recoveries: ReturnType<typeof recoveries>;
+  recoveries: Recovery[];
   latencies: readonly number[];
   perSecond: number;
   oddities: string[];
@@ -48,7 +51,6 @@ const SESSIONS = 40;
 const WAITING = 4;
 const PROXIES = 10;
 const LEASE_MS = 5000;
-const DRAIN_MS = 150_000;
 
 /** One whole run: start, load and faults, heal, drain, and the verdict on its history. */
 export async function run(options: RunOptions): Promise<RunResult> {
@@ -109,6 +111,17 @@ export async function run(options: RunOptions): Promise<RunResult> {
     const watching = new AbortController();
     const caps = watchCaps(admin, CAPS, 50, nowMs, watching.signal);
     const stale = probeStale(system.url, recorder, seeded(options.seed + 3), nowMs, watching.signal);
+    const probing = probe(
+      {
+        url: system.url,
+        apiKey: system.apiKey,
+        webhookSecret: system.webhookSecret,
+        admin,
+        everyMs: 50,
+        nowMs,
+      },
+      stop.signal,
+    );
     const loadFrom = nowMs();
     const loading = load.run();
     const churning = churn(
@@ -133,26 +146,31 @@ export async function run(options: RunOptions): Promise<RunResult> {
     const drained = await drain(api, system, load, loading, giveUp);
     options.say(drained ? `drained at ${Math.round(nowMs() / 1000)} s` : 'NOT drained in time');
     watching.abort();
+    await probing.done;
+    const ledger = readLedger(system.dbPath);
     const verdict = check({
       accepted: load.accepted,
       unanswered: load.unanswered,
-      ledger: readLedger(system.dbPath),
+      ledger,
       arrivals: recorder.arrivals,
       connections: recorder.connections,
       capBreaches: [...(await caps), ...recorder.breaches],
       staleWrites: await stale,
       inFlightMs: LEASE_MS + 2000,
     });
+    if (!drained || !verdict.ok) await keepEvidence(dir, system.dbPath, admin);
     return {
       verdict,
       faults,
-      recoveries: recoveries(
+      recoveries: recoveries({
         faults,
-        recorder.arrivals,
-        [...fleet.running, ...fleet.waiting],
+        service: probing,
+        arrivals: recorder.arrivals,
+        attempts: recorder.attempts,
+        sessions: [...fleet.running, ...fleet.waiting],
         stops,
-        loadFrom + loadMs,
-      ),
+        untilMs: loadFrom + loadMs,
+      }),
       latencies: load.latencies,
       perSecond: load.accepted.length / (loadMs / 1000),
       oddities: load.oddities,
@@ -174,59 +192,6 @@ async function mountFor(dir: string): Promise<string | null> {
     return mount;
   } catch {
     return null;
-  }
-}
-
-const OPEN = ['accepted', 'queued', 'claimed'];
-
-/** Until every request has its answer and every task its end. */
-async function drain(
-  api: Api,
-  system: System,
-  load: Load,
-  loading: Promise<void>,
-  giveUp: AbortController,
-): Promise<boolean> {
-  const late = setTimeout(() => giveUp.abort(), DRAIN_MS / 2);
-  await loading;
-  clearTimeout(late);
-  const deadline = performance.now() + DRAIN_MS;
-  for (let quiet = 0; performance.now() < deadline; ) {
-    await sleep(500);
-    for (const { id, state } of await listSessions(api).catch(() => [])) {
-      if (state === 'failed') await api.call('POST', `/api/sessions/${id}/start`, {}).catch(() => undefined);
-    }
-    const rows = readLedger(system.dbPath);
-    const known = new Set(rows.map(({ text }) => text));
-    const open = rows.filter(({ state }) => OPEN.includes(state)).length;
-    const missing = load.accepted.filter(
-      ({ text, cancelledMs }) => cancelledMs === null && !known.has(text),
-    ).length;
-    quiet = open + missing === 0 ? quiet + 1 : 0;
-    if (quiet === 3) return true;
-  }
-  return false;
-}
-
-function readLedger(path: string): LedgerRow[] {
-  const database = new Database(path, { readonly: true, timeout: 10_000 });
-  try {
-    const rows = database.prepare('select id, session_id, state, reason, payload from tasks').all() as {
-      id: string;
-      session_id: string;
-      state: string;
-      reason: string | null;
-      payload: string;
-    }[];
-    return rows.map((row) => ({
-      taskId: row.id,
-      session: row.session_id,
-      text: (JSON.parse(row.payload) as { text: string }).text,
-      state: row.state,
-      reason: row.reason,
-    }));
-  } finally {
-    database.close();
   }
 }
 

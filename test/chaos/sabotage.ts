@@ -1,4 +1,4 @@
-import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 interface Change {
@@ -77,19 +77,9 @@ export const SABOTAGES: Readonly<Record<string, { changes: Change[]; kinds: stri
   },
 };
 
-/** @returns the folder with the copy, broken in the way that is asked for */
-export async function sabotaged(root: string, name: string): Promise<string> {
-  const sabotage = SABOTAGES[name];
-  if (!sabotage)
-    throw new Error(`There is no sabotage ${name}. There are: ${Object.keys(SABOTAGES).join(', ')}.`);
-  // Within the project, so that the packages are found.
-  const copy = join(root, '.cache', 'chaos', name);
-  await rm(copy, { recursive: true, force: true });
-  await mkdir(copy, { recursive: true });
-  await cp(join(root, 'src'), join(copy, 'src'), { recursive: true });
-  await cp(join(root, 'test', 'chaos'), join(copy, 'test', 'chaos'), { recursive: true });
-  await cp(join(root, 'package.json'), join(copy, 'package.json'));
-  for (const { file, from, to } of sabotage.changes) {
+/** Breaks a copy in the way that is asked for. */
+export async function breakCopy(copy: string, name: string): Promise<void> {
+  for (const { file, from, to } of SABOTAGES[name]?.changes ?? []) {
     const text = await readFile(join(copy, file), 'utf8');
     if (!text.includes(from))
       throw new Error(`${name}: ${file} does not say ${JSON.stringify(from)} any more`);
@@ -98,5 +88,4 @@ export async function sabotaged(root: string, name: string): Promise<string> {
       text.replace(from, () => to),
     );
   }
-  return copy;
 }

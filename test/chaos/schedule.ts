@@ -7,13 +7,15 @@ export interface FaultPlan {
   faults: number;
   /** Only these kinds; all if empty. Each comes once before any comes twice. */
   kinds: readonly string[];
+  /** None begins before the one before it was put right, and the time between two faults has passed. */
+  oneByOne: boolean;
   say(text: string): void;
 }
 
 /** Makes faults one after the other, evenly over the time, and waits until each is put right. */
 export async function makeFaults(
   context: FaultContext,
-  { seconds, faults: wanted, kinds, say }: FaultPlan,
+  { seconds, faults: wanted, kinds, oneByOne, say }: FaultPlan,
   nowMs: () => number,
 ): Promise<FaultRecord[]> {
   const { random } = context;
@@ -25,7 +27,7 @@ export async function makeFaults(
   const begin = nowMs();
   const gapMs = (seconds * 1000) / (wanted + 1);
   for (let number = 1; number <= wanted; number++) {
-    const waitMs = begin + number * gapMs - nowMs();
+    const waitMs = oneByOne ? 0 : begin + number * gapMs - nowMs();
     if (waitMs > 0) await sleep(waitMs);
     if (bag.length === 0) bag = random.shuffled(names);
     const kind = bag.pop() ?? '';
@@ -37,6 +39,11 @@ export async function makeFaults(
       made.push({ kind, startMs, endMs: nowMs(), sessions });
       say(`${(startMs / 1000).toFixed(1)} s: ${kind} for ${((nowMs() - startMs) / 1000).toFixed(1)} s`);
     };
+    if (oneByOne) {
+      await sleep(gapMs);
+      await commit();
+      continue;
+    }
     const work = isExclusive(kind) ? exclusive.then(commit) : commit();
     if (isExclusive(kind)) exclusive = work;
     const done = work.finally(() => underWay.delete(done));

@@ -11,6 +11,8 @@ export interface System {
   /** Where clients go: to either orchestrator. */
   readonly url: string;
   readonly apiKey: string;
+  /** Any worker's. */
+  readonly webhookSecret: string;
   readonly orchestrators: readonly Supervised[];
   readonly dispatcher: Supervised;
   /** Named by the two parts that each joins. */
@@ -92,6 +94,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   return {
     url: front,
     apiKey,
+    webhookSecret: shared.WEBHOOK_SECRET,
     orchestrators,
     dispatcher,
     links,

@@ -20,12 +20,18 @@ export async function watchCaps(
         .hgetall(keys.proxyActiveCount)
         .hgetall(keys.phoneActiveCount)
         .hvals(keys.bindings)
+        .get(keys.incarnation)
+        .info('server')
         .exec();
-      const [proxies, phones, bindings] = (seen ?? []).map(([, value]) => value) as [
+      const [proxies, phones, bindings, settled, server] = (seen ?? []).map(([, value]) => value) as [
         Record<string, string>,
         Record<string, string>,
         string[],
+        string | null,
+        string,
       ];
+      // A server that was started anew is refused by everybody until its data are put right.
+      if (settled === null || !server.includes(`run_id:${settled}`)) continue;
       const at = `at ${Math.round(nowMs())} ms`;
       const note = (what: string, count: number, cap: number) => {
         const breach = `${what}: ${count}`;
@@ -40,8 +46,9 @@ export async function watchCaps(
         if (proxy !== null) note(`bindings of ${proxy}`, all.length, caps.proxy);
     } catch {
       // Redis is down: there is nothing to look at.
+    } finally {
+      await new Promise((resolve) => setTimeout(resolve, everyMs));
     }
-    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
   return [...breaches.values()];
 }

@@ -1,0 +1,65 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import Database from 'better-sqlite3';
+import type { Api } from './api.ts';
+import { listSessions } from './fleet.ts';
+import type { LedgerRow } from './history.ts';
+import type { Load } from './load.ts';
+import { PROBE_SESSION } from './probe.ts';
+import type { System } from './system.ts';
+
+const DRAIN_MS = 150_000;
+const OPEN = ['accepted', 'queued', 'claimed'];
+
+/** Until every request has its answer and every task its end. @returns whether that came in time */
+export async function drain(
+  api: Api,
+  system: System,
+  load: Load,
+  loading: Promise<void>,
+  giveUp: AbortController,
+): Promise<boolean> {
+  const late = setTimeout(() => giveUp.abort(), DRAIN_MS / 2);
+  await loading;
+  clearTimeout(late);
+  const deadline = performance.now() + DRAIN_MS;
+  for (let quiet = 0; performance.now() < deadline; ) {
+    await sleep(500);
+    for (const { id, state } of await listSessions(api).catch(() => [])) {
+      if (state === 'failed') await api.call('POST', `/api/sessions/${id}/start`, {}).catch(() => undefined);
+    }
+    const rows = readLedger(system.dbPath);
+    const known = new Set(rows.map(({ text }) => text));
+    const open = rows.filter(({ state }) => OPEN.includes(state)).length;
+    const missing = load.accepted.filter(
+      ({ text, cancelledMs }) => cancelledMs === null && !known.has(text),
+    ).length;
+    quiet = open + missing === 0 ? quiet + 1 : 0;
+    if (quiet === 3) return true;
+  }
+  return false;
+}
+
+/** What SQL says of every message. */
+export function readLedger(path: string): LedgerRow[] {
+  const database = new Database(path, { readonly: true, timeout: 10_000 });
+  try {
+    const rows = database
+      .prepare('select id, session_id, state, reason, payload from tasks where session_id <> ?')
+      .all(PROBE_SESSION) as {
+      id: string;
+      session_id: string;
+      state: string;
+      reason: string | null;
+      payload: string;
+    }[];
+    return rows.map((row) => ({
+      taskId: row.id,
+      session: row.session_id,
+      text: (JSON.parse(row.payload) as { text: string }).text,
+      state: row.state,
+      reason: row.reason,
+    }));
+  } finally {
+    database.close();
+  }
+}
