@@ -18,29 +18,33 @@ export interface OrchestratorProcess {
 
 export interface OrchestratorOptions {
   dataDir: string;
-  /** The simulated network that its workers use. */
-  simulator: Pick<Simulator, 'wsUrl' | 'rootKeyBase64' | 'caFile'>;
+  /** The simulated network that its workers use; without it they use WhatsApp's. */
+  simulator?: Pick<Simulator, 'wsUrl' | 'rootKeyBase64' | 'caFile'>;
   /** Further variables. */
   env: Record<string, string>;
 }
 
 const MAIN = join(import.meta.dirname, '..', 'src', 'orchestrator', 'main.ts');
 const START_TIMEOUT_MS = 30_000;
+/** As `npm start` has it. */
+const NODE_OPTIONS = ['--max-semi-space-size=8'];
 
-/** `npm start` with a data directory of its own, pointed at the simulated network. */
+/** What `npm start` runs, with a data directory of its own, pointed at the simulated network. */
 export async function startOrchestrator(options: OrchestratorOptions): Promise<OrchestratorProcess> {
   const logFile = join(options.dataDir, 'orchestrator.log');
   const log = createWriteStream(logFile, { mode: 0o600, flags: 'a' });
-  const child = spawn(process.execPath, [MAIN], {
+  const child = spawn(process.execPath, [...NODE_OPTIONS, MAIN], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
       PORT: '0',
       DATA_DIR: options.dataDir,
-      WHATSAPP_WS_URL: options.simulator.wsUrl,
-      WHATSAPP_ROOT_KEY: options.simulator.rootKeyBase64,
-      WHATSAPP_CA_FILE: options.simulator.caFile,
+      ...(options.simulator && {
+        WHATSAPP_WS_URL: options.simulator.wsUrl,
+        WHATSAPP_ROOT_KEY: options.simulator.rootKeyBase64,
+        WHATSAPP_CA_FILE: options.simulator.caFile,
+      }),
       ...options.env,
     },
   });

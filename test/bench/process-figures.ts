@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs';
+
+/** Clock ticks a second of /proc: 100 on every Linux that Node runs on. */
+const TICKS = 100;
+
+/** CPU that a process has used so far, all of its threads, in seconds. */
+export function cpuSeconds(pid: number): number {
+  // The second field is the name in brackets, and may hold anything.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / TICKS;
+}
+
+/** CPU of its main thread alone: the one that answers requests. */
+export function mainThreadCpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/task/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / TICKS;
+}
+
+/** Resident memory, in bytes. */
+export function rssBytes(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
+}
