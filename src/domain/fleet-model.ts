@@ -17,6 +17,7 @@ export interface PlannedSession {
   direct: boolean;
   /** The row names a proxy. A bound session whose row names none is to be bound anew. */
   hasProxy: boolean;
+  reason?: string | null;
 }
 
 /** A worker as its runtime reports it. */
@@ -30,6 +31,8 @@ export interface PlannedWorker {
   exit: WorkerExit | null;
   /** Where it runs; null where there is one place only. */
   node?: string | null;
+  /** Why nothing is known of it now, as a sentence; all the rest is then as of the last look that told something. */
+  unknown?: string;
 }
 
 /** A place that workers run on, as the plan sees it. */
@@ -127,6 +130,8 @@ export type FleetAction =
   | { type: 'start'; sessionId: string; node?: string }
   /** There is no place for it now. */
   | { type: 'hold'; sessionId: string; reason: string }
+  /** What a person is to know beside its state; null for nothing any more. */
+  | { type: 'explain'; sessionId: string; reason: string | null }
   /** It leaves a draining node. */
   | { type: 'move'; sessionId: string; fromNode: string }
   /** Stop and remove the worker. */

@@ -91,7 +91,7 @@ const MOVE_COUNTS_MS = 60_000;
 
 /**
  * The sessions that leave draining nodes now. Few at a time, and only as many as have a place elsewhere: a worker
- * that could not start again is left where it is.
+ * that could not start again is left where it is. None while something is amiss, and nobody can tell of some workers.
  */
 export function leaving(
   sessions: readonly PlannedSession[],
@@ -100,7 +100,7 @@ export function leaving(
   options: { atOnce: number; room: number; busy: ReadonlySet<string> },
 ): { sessionId: string; fromNode: string }[] {
   const draining = new Set(facts.nodes.filter((node) => node.draining).map(({ name }) => name));
-  if (draining.size === 0) return [];
+  if (draining.size === 0 || [...bySession.values()].some(({ unknown }) => unknown !== undefined)) return [];
   const onTheWay = (session: PlannedSession): boolean => {
     const move = facts.moves.get(session.id);
     return move?.generation === session.generation && move.ageMs < MOVE_COUNTS_MS && isWanted(session);

@@ -135,6 +135,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
       hosts: config.dockerHosts,
       image: config.workerImage,
       fleetId: config.fleetId ?? fingerprint(secrets.webhookSecret),
+      startsAtOnce: config.startsAtOnce,
     },
     clock,
     log,

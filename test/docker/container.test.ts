@@ -122,7 +122,7 @@ describe.skipIf(trouble !== null)(`containers${trouble === null ? '' : `, skippe
 
   test('an image that is nowhere, and one that cannot run, are reasons', async () => {
     const absent = newRuntime(engine, { image: '127.0.0.1:9/absent:1' });
-    await expect(absent.ensure(spec('absent', 'wait'))).rejects.toMatchObject({ code: 'image_missing' });
+    await expect(absent.ensure(spec('absent', 'wait'))).rejects.toMatchObject({ code: 'image_unreachable' });
     await engine.docker(['build', '-q', '-t', 'flotilla-test-broken', '-'], {
       input: `FROM node:24-bookworm-slim\nENTRYPOINT ["/does-not-exist"]\n`,
     });

@@ -5,24 +5,29 @@ import { BASE_IMAGE } from '../helpers/docker-base-image.ts';
 import type { TestEngine } from '../helpers/docker-engine.ts';
 
 export const PLAIN_IMAGE = 'flotilla-test-plain:latest';
+export const LIGHT_IMAGE = 'flotilla-test-light:latest';
 
 /** An image whose worker is `test/fixtures/plain-worker.mjs`. */
-export async function buildPlainImage({ docker }: Pick<TestEngine, 'docker'>): Promise<void> {
-  const context = await mkdtemp(join(tmpdir(), 'flotilla-plain-'));
+export const buildPlainImage = (engine: Pick<TestEngine, 'docker'>): Promise<void> =>
+  buildScriptImage(engine, PLAIN_IMAGE, join(import.meta.dirname, '..', 'fixtures', 'plain-worker.mjs'));
+
+/** An image whose worker is `light-worker.mjs`. */
+export const buildLightImage = (engine: Pick<TestEngine, 'docker'>): Promise<void> =>
+  buildScriptImage(engine, LIGHT_IMAGE, join(import.meta.dirname, 'light-worker.mjs'));
+
+async function buildScriptImage({ docker }: Pick<TestEngine, 'docker'>, tag: string, script: string) {
+  const context = await mkdtemp(join(tmpdir(), 'flotilla-image-'));
   try {
-    await copyFile(
-      join(import.meta.dirname, '..', 'fixtures', 'plain-worker.mjs'),
-      join(context, 'plain-worker.mjs'),
-    );
+    await copyFile(script, join(context, 'worker.mjs'));
     const lines = [
       `FROM ${BASE_IMAGE}`,
-      'COPY plain-worker.mjs /plain-worker.mjs',
+      'COPY worker.mjs /worker.mjs',
       'USER node',
       'ENTRYPOINT ["node"]',
-      'CMD ["/plain-worker.mjs"]',
+      'CMD ["/worker.mjs"]',
     ];
     await writeFile(join(context, 'Dockerfile'), `${lines.join('\n')}\n`);
-    await docker(['build', '-q', '-t', PLAIN_IMAGE, context]);
+    await docker(['build', '-q', '-t', tag, context]);
   } finally {
     await rm(context, { recursive: true, force: true });
   }

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { accessSync, constants, openSync } from 'node:fs';
+import { accessSync, constants, openSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -7,6 +7,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { makeBaseImage } from './docker-base-image.ts';
+import { isAlive, lockEngine } from './engine-lock.ts';
+import { type EngineNetwork, engineNetwork } from './engine-network.ts';
+import { makeTlsFiles } from './engine-tls.ts';
 
 const run = promisify(execFile);
 
@@ -14,8 +17,12 @@ const run = promisify(execFile);
 export interface TestEngine {
   /** Such as `unix:///tmp/…/docker.sock`. */
   readonly host: string;
+  /** Where it listens for clients with a certificate, and the directory of such a certificate; null without. */
+  readonly tls: { address: string; dir: string } | null;
   /** The address by which containers reach this machine, and so the orchestrator of a test. */
   readonly gateway: string;
+  /** Name of its network namespace. */
+  readonly namespace: string;
   /** Debian's client, pointed at this engine. @returns its standard output, trimmed */
   docker(
     args: string[],
@@ -25,27 +32,51 @@ export interface TestEngine {
   kill(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   /** Lets the daemon fall silent, and go on. */
   freeze(frozen: boolean): void;
+  /** Cuts it off from this machine, or connects it again; what runs there goes on. */
+  cut(off: boolean): Promise<void>;
   /** Starts the daemon again over the same data. */
   restart(): Promise<void>;
+  /** Where its disk is seen from here while the daemon runs. */
+  diskPath(): string;
+  /** Makes an image of another engine available here, unless it is there already. */
+  takeImage(from: Pick<TestEngine, 'host' | 'docker'>, image: string): Promise<void>;
   /** Removes all containers, volumes and networks of this run, then everything else but the data-root. */
   stop(): Promise<void>;
 }
 
-/** Kept between runs: the data-root with base image and build cache. */
-const CACHE_DIR = join(import.meta.dirname, '..', '..', '.cache', 'docker');
-/** Names the run directory of the engine that holds the data-root. */
-const RUN_RECORD = join(CACHE_DIR, 'run-dir');
-const PROGRAMS = ['/usr/sbin/dockerd', '/usr/bin/docker', '/usr/bin/mmdebstrap'];
+export interface EngineOptions {
+  /** Containers outlive the daemon. */
+  liveRestore?: boolean;
+  /** Which of several at the same time, from 1. Only the first makes the base image. */
+  number?: number;
+  /** Also listens on TCP, for clients with a certificate alone. */
+  tls?: boolean;
+  /** The size of its disk. It is in memory, and gone with the daemon. */
+  diskMegabytes?: number;
+}
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const PROGRAMS = ['/usr/sbin/dockerd', '/usr/bin/docker', '/usr/bin/mmdebstrap', '/usr/bin/openssl'];
 const READY_TIMEOUT_MS = 30_000;
+const TLS_PORT = 2376;
+/** Needed for namespaces, mounts and control groups; root within a container may lack them. */
+const CAP_NET_ADMIN = 1n << 12n;
+const CAP_SYS_ADMIN = 1n << 21n;
 
 /** Why there can be no engine here, as a sentence; null if there can. */
 export function engineTrouble(): string | null {
   if (process.platform !== 'linux') return 'a private Docker engine needs Linux';
   if (process.getuid?.() !== 0) return 'a private Docker engine needs root';
+  const rights = BigInt(
+    `0x${/^CapEff:\s*(\w+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`,
+  );
+  if (!(rights & CAP_NET_ADMIN) || !(rights & CAP_SYS_ADMIN)) {
+    return 'a private Docker engine needs CAP_NET_ADMIN and CAP_SYS_ADMIN';
+  }
   const missing = [...PROGRAMS, ...['ip', 'iptables'].map(findProgram)].filter((path) => !isExecutable(path));
   return missing.length === 0
     ? null
-    : `${missing.join(', ')} missing: apt-get install --no-install-recommends docker.io iproute2 iptables mmdebstrap`;
+    : `${missing.join(', ')} missing: apt-get install --no-install-recommends docker.io iproute2 iptables mmdebstrap openssl`;
 }
 
 const findProgram = (name: string): string =>
@@ -62,20 +93,21 @@ function isExecutable(path: string): boolean {
 
 /**
  * An engine in the machine's own network namespace would take other engines' firewall rules away; in one of its own
- * it can do as it likes. Only one at a time uses the cached data-root.
- * @param liveRestore containers outlive the daemon
+ * it can do as it likes. Only one at a time has a number, and with it a cached data-root.
  */
-export async function startEngine({ liveRestore = false } = {}): Promise<TestEngine> {
-  const net = 9;
-  const namespace = `flotilla-e${net}`;
-  const addresses = { host: `10.250.${net}.1`, engine: `10.250.${net}.2`, subnet: `10.250.${net}.0/24` };
-  await mkdir(CACHE_DIR, { recursive: true, mode: 0o700 });
-  const unlock = await lock(join(CACHE_DIR, 'engine.lock'));
-  await endLeftover();
+export async function startEngine(options: EngineOptions = {}): Promise<TestEngine> {
+  const { number = 1, diskMegabytes } = options;
+  const cacheDir = join(ROOT, '.cache', number === 1 ? 'docker' : `docker-${number}`);
+  await mkdir(cacheDir, { recursive: true, mode: 0o700 });
+  const unlock = await lockEngine(join(cacheDir, 'engine.lock'));
+  const runRecord = join(cacheDir, 'run-dir');
+  await endLeftover(runRecord);
   const runDir = await mkdtemp(join(tmpdir(), 'flotilla-engine-'));
-  await writeFile(RUN_RECORD, runDir);
+  await writeFile(runRecord, runDir);
   const host = `unix://${runDir}/docker.sock`;
-  const network = namespaceOf(namespace, addresses);
+  const dataRoot = join(diskMegabytes === undefined ? cacheDir : runDir, 'data');
+  const tlsDir = join(runDir, 'tls');
+  const network = engineNetwork(number);
   let daemon: ChildProcess | undefined;
 
   const docker: TestEngine['docker'] = async (args, options = {}) => {
@@ -92,7 +124,7 @@ export async function startEngine({ liveRestore = false } = {}): Promise<TestEng
     // Left by a daemon that was killed; the next one would wait for a process that is gone.
     for (const file of ['docker.pid', 'exec/containerd/containerd.pid'])
       await rm(join(runDir, file), { force: true });
-    daemon = spawnDaemon({ namespace, runDir, host, liveRestore });
+    daemon = spawnDaemon({ ...options, network, runDir, host, dataRoot });
     await ready(`${runDir}/docker.sock`, daemon, join(runDir, 'daemon.log'));
   };
   const down = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
@@ -106,66 +138,88 @@ export async function startEngine({ liveRestore = false } = {}): Promise<TestEng
     const containerd = await readFile(join(runDir, 'exec/containerd/containerd.pid'), 'utf8').catch(() => '');
     if (signal === 'SIGKILL' && Number(containerd) > 1) killQuietly(Number(containerd));
   };
+  const away = async (): Promise<void> => {
+    await down('SIGTERM');
+    await network.remove();
+    await rm(runDir, { recursive: true, force: true });
+    await rm(runRecord, { force: true });
+    await unlock();
+  };
 
   const engine: TestEngine = {
     host,
-    gateway: addresses.host,
+    tls: options.tls
+      ? { address: `tcp://${network.address}:${TLS_PORT}`, dir: join(tlsDir, 'client') }
+      : null,
+    gateway: network.gateway,
+    namespace: network.namespace,
     docker,
     kill: down,
     freeze: (frozen) => void daemon?.kill(frozen ? 'SIGSTOP' : 'SIGCONT'),
+    cut: (off) => network.cut(off),
     restart: up,
+    diskPath: () => `/proc/${daemon?.pid}/root${dataRoot}`,
+    async takeImage(from, image) {
+      const identity = ['image', 'inspect', '-f', '{{.Id}}', image];
+      const present = await docker(identity).catch(() => '');
+      if (present === (await from.docker(identity))) return;
+      const pipe = `set -o pipefail; docker -H ${from.host} save ${image} | docker -H ${host} load`;
+      await run('bash', ['-c', pipe], { env: { ...process.env, PATH: '/usr/bin:/bin' }, timeout: 240_000 });
+    },
     async stop() {
       try {
         if (daemon?.exitCode !== null || daemon.signalCode !== null) await up();
         await clean(docker);
       } finally {
-        await down('SIGTERM');
-        await network.remove();
-        await rm(runDir, { recursive: true, force: true });
-        await unlock();
+        await away();
       }
     },
   };
   try {
+    if (options.tls) await makeTlsFiles(tlsDir, network.address);
     await network.create();
     await up();
     await clean(docker);
-    await makeBaseImage(docker, host, CACHE_DIR);
+    if (number === 1) await makeBaseImage(docker, host, cacheDir);
     return engine;
   } catch (error) {
-    await down('SIGTERM');
-    await network.remove();
-    await rm(runDir, { recursive: true, force: true });
-    await unlock();
+    await away();
     throw error;
   }
 }
 
-function spawnDaemon(options: {
-  namespace: string;
-  runDir: string;
-  host: string;
-  liveRestore: boolean;
-}): ChildProcess {
-  const { namespace, runDir, host, liveRestore } = options;
+function spawnDaemon(
+  options: EngineOptions & { network: EngineNetwork; runDir: string; host: string; dataRoot: string },
+): ChildProcess {
+  const { network, runDir, host, dataRoot, diskMegabytes, liveRestore, tls } = options;
   const log = openSync(join(runDir, 'daemon.log'), 'a', 0o600);
+  const pem = (file: string): string => join(runDir, 'tls', 'server', file);
+  const disk = `mkdir -p '${dataRoot}' && mount -t tmpfs -o size=${diskMegabytes}m tmpfs '${dataRoot}' && `;
   // `ip netns exec` would mount a /sys of its own, without the control groups.
   return spawn(
     '/usr/bin/nsenter',
     [
-      `--net=/run/netns/${namespace}`,
-      'unshare',
-      '--mount',
-      '--uts',
-      'dockerd',
-      `--data-root=${join(CACHE_DIR, 'data')}`,
+      ...[`--net=/run/netns/${network.namespace}`, 'unshare', '--mount', '--uts'],
+      ...['sh', '-c', `${diskMegabytes === undefined ? '' : disk}exec dockerd "$@"`, 'dockerd'],
+      `--data-root=${dataRoot}`,
       `--exec-root=${join(runDir, 'exec')}`,
       `--pidfile=${join(runDir, 'docker.pid')}`,
       `--host=${host}`,
       '--mtu=1400',
       '--bip=10.250.1.1/24',
       '--default-address-pool=base=10.251.0.0/16,size=24',
+      // For a registry of a test's.
+      `--insecure-registry=${network.gateway}/32`,
       ...(liveRestore ? ['--live-restore'] : []),
+      ...(tls
+        ? [
+            `--host=tcp://0.0.0.0:${TLS_PORT}`,
+            '--tlsverify',
+            `--tlscacert=${pem('ca.pem')}`,
+            `--tlscert=${pem('cert.pem')}`,
+            `--tlskey=${pem('key.pem')}`,
+          ]
+        : []),
     ],
     { stdio: ['ignore', log, log] },
   );
@@ -192,8 +246,8 @@ const ping = (socketPath: string): Promise<boolean> =>
   });
 
 /** The engine of a run that was killed: its data-root is wanted again. */
-async function endLeftover(): Promise<void> {
-  const runDir = await readFile(RUN_RECORD, 'utf8').catch(() => '');
+async function endLeftover(runRecord: string): Promise<void> {
+  const runDir = await readFile(runRecord, 'utf8').catch(() => '');
   if (!runDir.startsWith(join(tmpdir(), 'flotilla-engine-'))) return;
   const pid = Number(await readFile(join(runDir, 'docker.pid'), 'utf8').catch(() => '0'));
   const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
@@ -211,72 +265,6 @@ async function clean(docker: TestEngine['docker']): Promise<void> {
   if (ids.length > 0) await docker(['rm', '-fv', ...ids]).catch(() => sleep(1000));
   await docker(['volume', 'prune', '-f']);
   await docker(['network', 'prune', '-f']);
-}
-
-/** A network of its own, with a way out through this machine. */
-function namespaceOf(
-  name: string,
-  { host, engine, subnet }: { host: string; engine: string; subnet: string },
-) {
-  const link = `${name}h`;
-  const rules = [
-    ['-t', 'nat', 'POSTROUTING', '-s', subnet, '!', '-d', subnet, '-j', 'MASQUERADE'],
-    ['-t', 'filter', 'FORWARD', '-i', link, '-j', 'ACCEPT'],
-    ['-t', 'filter', 'FORWARD', '-o', link, '-j', 'ACCEPT'],
-  ];
-  const rule = (action: '-I' | '-D') =>
-    rules.map(([t = '', table = '', ...rest]) => ['-w', t, table, action, ...rest]);
-  const quietly = (file: string, args: string[]): Promise<unknown> => run(file, args).catch(() => undefined);
-  const remove = async (): Promise<void> => {
-    for (const args of rule('-D')) await quietly('iptables', args);
-    await quietly('ip', ['link', 'del', link]);
-    await quietly('ip', ['netns', 'del', name]);
-  };
-  return {
-    remove,
-    async create(): Promise<void> {
-      await remove();
-      const inside = ['-n', name];
-      const peer = `${name}c`;
-      await run('ip', ['netns', 'add', name]);
-      await run('ip', ['link', 'add', link, 'type', 'veth', 'peer', 'name', peer, 'netns', name]);
-      await run('ip', ['addr', 'add', `${host}/24`, 'dev', link]);
-      await run('ip', ['link', 'set', link, 'up']);
-      await run('ip', [...inside, 'addr', 'add', `${engine}/24`, 'dev', peer]);
-      await run('ip', [...inside, 'link', 'set', peer, 'up']);
-      await run('ip', [...inside, 'link', 'set', 'lo', 'up']);
-      await run('ip', [...inside, 'route', 'add', 'default', 'via', host]);
-      // Not taken back: another engine on this machine may rely on it by then.
-      await writeFile('/proc/sys/net/ipv4/ip_forward', '1');
-      for (const args of rule('-I')) await run('iptables', args);
-    },
-  };
-}
-
-/** One engine at a time; the lock of a process that is gone is taken over. */
-async function lock(path: string): Promise<() => Promise<void>> {
-  const deadline = performance.now() + 600_000;
-  for (;;) {
-    try {
-      await writeFile(path, String(process.pid), { flag: 'wx' });
-      return () => rm(path, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    }
-    const holder = Number(await readFile(path, 'utf8').catch(() => '0'));
-    if (holder > 0 && !isAlive(holder)) await rm(path, { force: true });
-    if (performance.now() > deadline) throw new Error(`another run holds ${path}`);
-    await sleep(200);
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function killQuietly(pid: number): void {

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Clock } from '../../kernel/clock.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type {
@@ -20,7 +21,7 @@ export interface RuntimeSettings {
   /** For the process runtime; its own worker by default. */
   workerEntry?: string;
   /** For the Docker runtime. */
-  docker?: { hosts: DockerHost[]; image: string; fleetId: string };
+  docker?: { hosts: DockerHost[]; image: string; fleetId: string; startsAtOnce?: number };
 }
 
 /** A runtime with whatever it can do beyond the port. */
@@ -33,9 +34,9 @@ export type AnyRuntime = WorkerRuntime &
 
 const RUNTIMES: Record<string, (settings: RuntimeSettings) => AnyRuntime> = {
   process: (settings) => new ProcessRuntime(settings),
-  docker: ({ docker, clock, log }) => {
+  docker: ({ docker, dataDir, clock, log }) => {
     if (!docker) throw new RuntimeNotInBuildError('WORKER_RUNTIME=docker needs DOCKER_HOSTS.');
-    return new DockerRuntime({ ...docker, clock, log });
+    return new DockerRuntime({ ...docker, logDir: join(dataDir, 'logs'), clock, log });
   },
   swarm: ({ docker, clock, log }) => {
     if (!docker) throw new RuntimeNotInBuildError('WORKER_RUNTIME=swarm needs DOCKER_HOSTS.');

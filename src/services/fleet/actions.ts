@@ -2,7 +2,6 @@ import type { FleetAction, FleetPolicy } from '../../domain/fleet-model.ts';
 import { parseProfile } from '../../domain/profile.ts';
 import { proxyAddress } from '../../domain/proxy.ts';
 import { isWanted } from '../../domain/session-state.ts';
-import { judgeExit } from '../../domain/worker-exit.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
@@ -19,6 +18,9 @@ import type { SessionStates } from '../sessions/session-states.ts';
 import type { WorkerCommands } from '../sessions/worker-commands.ts';
 import type { Migrations } from './migrations.ts';
 import type { FleetBinder, FleetBinding, FleetOutbox, WorkerRuntime, WorkerSpec } from './ports.ts';
+import { SessionReasons } from './session-reasons.ts';
+import { StartFailures } from './start-failures.ts';
+import { StartProgress } from './start-progress.ts';
 
 export interface FleetActionDeps {
   runtime: WorkerRuntime;
@@ -35,6 +37,8 @@ export interface FleetActionDeps {
   events: EventLog;
   /** A worker said by its exit code alone that the device was unlinked. */
   loggedOut(sessionId: string, reason: string | null): Promise<void>;
+  /** Nodes on which nothing is to start. */
+  closedNodes(): Promise<string[]>;
   eraseAuth(sessionId: string): Promise<void>;
   /** What a runtime keeps of a session beyond its worker, such as logs. */
   eraseTraces(sessionId: string): Promise<void>;
@@ -58,9 +62,13 @@ export class FleetActions {
   /** Why the last attempt to bind was refused. */
   readonly refusals = new Map<string, string>();
   readonly #unlinkingSince = new Map<string, number>();
+  readonly reasons: SessionReasons;
+  readonly #failures: StartFailures;
 
   constructor(deps: FleetActionDeps) {
     this.#deps = deps;
+    this.reasons = new SessionReasons(deps.store, deps.clock);
+    this.#failures = new StartFailures(deps.policy.crash);
   }
 
   unlinkingForMs(): Map<string, number> {
@@ -68,16 +76,23 @@ export class FleetActions {
     return new Map([...this.#unlinkingSince].map(([id, since]) => [id, now - since]));
   }
 
-  /** @returns whether something was changed, so that another look makes sense at once */
-  async run(action: SessionAction): Promise<boolean> {
+  /**
+   * @param signal aborted when the runner stops
+   * @returns whether something was changed, so that another look makes sense at once
+   */
+  async run(action: SessionAction, signal?: AbortSignal): Promise<boolean> {
     const { sessionId } = action;
     switch (action.type) {
       case 'allocate':
         return await this.#allocate(sessionId);
       case 'start':
-        return await this.#start(sessionId, action.node ?? null);
+        return await this.#start(sessionId, action.node ?? null, signal);
       case 'hold':
-        return await this.#hold(sessionId, action.reason);
+        await this.reasons.hold(sessionId, action.reason);
+        return false;
+      case 'explain':
+        await this.reasons.explain(sessionId, action.reason);
+        return false;
       case 'move':
         return await this.#deps.migrations.leave(sessionId, action.fromNode);
       case 'stop':
@@ -127,7 +142,7 @@ export class FleetActions {
    * The epoch is taken first and written with the state: from then on every older worker is refused, and a
    * second runner that does the same ends with another epoch, of which the higher one wins everywhere.
    */
-  async #start(sessionId: string, node: string | null): Promise<boolean> {
+  async #start(sessionId: string, node: string | null, signal: AbortSignal | undefined): Promise<boolean> {
     const { binder, store, states, outbox, heartbeats, qrCodes, runtime, migrations, log } = this.#deps;
     const session = await store.find(sessionId);
     const binding = await binder.binding(sessionId);
@@ -141,34 +156,29 @@ export class FleetActions {
       guard: { desired: 'running', generation: session.generation, epochBelow: epoch },
     });
     if (entered === null) return false;
+    const progress = new StartProgress((reason) =>
+      store.update(sessionId, { reason }, { epoch }, this.#now()),
+    );
     try {
       await migrations.starting(session, epoch, node);
       const spec = this.#deps.specFor(session, binding, epoch, image);
-      await runtime.ensure(node === null ? spec : { ...spec, node });
+      const avoid = await this.#deps.closedNodes();
+      const options = { signal, onProgress: progress.say };
+      const worker = await runtime.ensure(node === null ? spec : { ...spec, node, avoid }, options);
+      await progress.over();
+      this.#failures.forget(sessionId);
+      // The runtime may have known better.
+      if (node !== null && worker.node !== node) await migrations.starting(session, epoch, worker.node);
     } catch (error) {
+      await progress.over();
+      // The next leader finds a session without a worker.
+      if (signal?.aborted) return false;
       log.warn({ sessionId, error: messageOf(error) }, 'a worker could not be started');
-      await this.#couldNotStart({ ...session, epoch }, messageOf(error));
+      const judged = this.#failures.judge(sessionId, session.crashes, error);
+      if (judged.verdict === 'restart') await this.#restart({ sessionId, ...judged });
+      else if (judged.verdict === 'fail') await this.#fail(sessionId, judged.crashes, judged.reason);
     }
     return true;
-  }
-
-  async #hold(sessionId: string, reason: string): Promise<boolean> {
-    const session = await this.#deps.store.find(sessionId);
-    if (session?.state === 'pending' && session.reason !== reason)
-      await this.#deps.store.update(sessionId, { reason }, {}, this.#now());
-    return false;
-  }
-
-  async #couldNotStart(session: SessionRecord, error: string): Promise<void> {
-    const exit = {
-      code: null,
-      signal: null,
-      cause: `the worker could not be started: ${error}`,
-      lastLines: [],
-    };
-    const judged = judgeExit(exit, 0, session.crashes, this.#deps.policy.crash, Math.random());
-    if (judged.verdict === 'restart') await this.#restart({ sessionId: session.id, ...judged });
-    else if (judged.verdict === 'fail') await this.#fail(session.id, judged.crashes, judged.reason);
   }
 
   async #stop(sessionId: string, graceMs: number): Promise<boolean> {
@@ -259,6 +269,7 @@ export class FleetActions {
     await this.#deps.deleted.add(sessionId);
     await store.erase(sessionId);
     this.refusals.delete(sessionId);
+    this.#failures.forget(sessionId);
     this.#unlinkingSince.delete(sessionId);
     await events.record({ type: 'session.deleted', sessionId, data: {} });
     return true;

@@ -1,7 +1,7 @@
 import type { PlacementNode } from '../../domain/fleet-model.ts';
 import { conflict, notFound } from '../../kernel/errors.ts';
 import type { FleetSignal } from '../sessions/ports.ts';
-import type { NodeSource, NodeWish, NodeWishStore, WorkerRuntime } from './ports.ts';
+import type { NodeSource, NodeWish, NodeWishStore, RuntimeNode, WorkerRuntime } from './ports.ts';
 
 export interface FleetNodesDeps {
   runtime: WorkerRuntime & Partial<NodeSource>;
@@ -34,12 +34,14 @@ export class FleetNodes {
   async list(): Promise<NodeView[]> {
     const { runtime, wishes } = this.#deps;
     const seen = await runtime.list().catch(() => null);
-    const nodes = runtime.nodes?.() ?? [{ name: ONLY_NODE, capacity: null, reachable: seen !== null }];
+    const only: RuntimeNode = { name: ONLY_NODE, capacity: null, reachable: seen !== null };
+    const nodes = runtime.nodes?.() ?? [only];
     const running = (seen ?? []).filter(({ state }) => state === 'running');
     const wished = await wishes.all();
-    return nodes.map(({ name, capacity, reachable }) => {
+    return nodes.map(({ name, capacity, reachable, closed }) => {
       const there = runtime.nodes ? running.filter(({ node }) => node === name) : running;
-      const wish = wished.get(name);
+      const wish =
+        [wished.get(name), closed].find((each) => each === 'draining') ?? wished.get(name) ?? closed;
       return {
         id: name,
         state: reachable ? (wish ?? 'ready') : 'unreachable',
@@ -57,7 +59,8 @@ export class FleetNodes {
 
   /**
    * Null opens it again. A drain closes it, and the runner moves its sessions elsewhere.
-   * @throws FlotillaError 404 `unknown_node`, 409 `only_node` where there is nowhere else to go
+   * @throws FlotillaError 404 `unknown_node`, 409 `only_node` where there is nowhere else to go, `closed_elsewhere`
+   *   where the runtime's own operators keep it closed
    */
   async wish(name: string, wish: NodeWish | null): Promise<NodeView> {
     const nodes = await this.list();
@@ -67,7 +70,17 @@ export class FleetNodes {
     }
     await this.#deps.wishes.set(name, wish);
     this.#deps.fleet.wake();
-    return await this.get(name);
+    const node = await this.get(name);
+    if (wish === null && node.closed) {
+      throw conflict('closed_elsewhere', `The node ${name} is ${node.state} by its engine: open it there.`);
+    }
+    return node;
+  }
+
+  /** Those that a person has closed by us. */
+  async closed(): Promise<string[]> {
+    const { runtime, wishes } = this.#deps;
+    return runtime.nodes ? [...(await wishes.all()).keys()] : [];
   }
 
   /** For the plan, as of the runtime's last list; null where there is one place only. */
@@ -76,10 +89,10 @@ export class FleetNodes {
     if (!runtime.nodes) return null;
     const nodes = runtime.nodes();
     const wished = await wishes.all();
-    return nodes.map(({ name, capacity, reachable }) => ({
+    return nodes.map(({ name, capacity, reachable, closed }) => ({
       name,
       capacity: capacity ?? Number.MAX_SAFE_INTEGER,
-      open: reachable && !wished.has(name),
+      open: reachable && closed === undefined && !wished.has(name),
       draining: reachable && wished.get(name) === 'draining',
     }));
   }

@@ -142,6 +142,7 @@ const toPlanned = (session: SessionRecord): PlannedSession => ({
   logout: session.logout,
   direct: session.direct,
   hasProxy: session.proxy !== null,
+  reason: session.reason,
 });
 
 /** The last words of a worker end up in a session's reason, which people see. */

@@ -1,4 +1,5 @@
 import type { PlannedWorker } from '../../domain/fleet-model.ts';
+import { FlotillaError } from '../../kernel/errors.ts';
 import type { Resources } from '../sessions/ports.ts';
 
 /** What a worker is started with. */
@@ -17,6 +18,8 @@ export interface WorkerSpec {
   image?: string;
   /** Where it is to run; absent: the runtime decides. */
   node?: string;
+  /** Where it is not to run if the runtime decides after all: nodes that are closed. */
+  avoid?: readonly string[];
 }
 
 /** A worker as the runtime sees it: at most one a session. */
@@ -35,6 +38,19 @@ export interface StopOptions {
   graceMs: number;
 }
 
+export interface EnsureOptions {
+  /** What the start waits for, in words for a person, such as an image that is being fetched; no oftener than each second. */
+  onProgress?(text: string): void;
+  /** Aborted when nobody waits any more: what takes long is given up. */
+  signal?: AbortSignal | undefined;
+}
+
+/** The code with which calls reject while an engine does not answer. */
+export const ENGINE_UNREACHABLE = 'engine_unreachable';
+
+export const isEngineUnreachable = (error: unknown): boolean =>
+  error instanceof FlotillaError && error.code === ENGINE_UNREACHABLE;
+
 /**
  * Runs workers, at most one per session. All calls are idempotent. A call that cannot tell (the engine does not
  * answer) rejects: unknown is not absent.
@@ -45,7 +61,7 @@ export interface WorkerRuntime {
    * before the new one runs. One of this epoch is left as it is, also if it has ended.
    * @throws FlotillaError `newer_worker` when there is one of a newer epoch
    */
-  ensure(spec: WorkerSpec): Promise<ObservedWorker>;
+  ensure(spec: WorkerSpec, options?: EnsureOptions): Promise<ObservedWorker>;
   /** Resolves when the worker has ended; at once when there is none. It stays in the list until `remove`. */
   stop(sessionId: string, options: StopOptions): Promise<void>;
   /** Forgets a worker; one that still runs is killed. At once when there is none. */
@@ -63,11 +79,13 @@ export interface RuntimeNode {
   capacity: number | null;
   /** It answers. */
   reachable: boolean;
+  /** Its own operators have closed it, beside us. */
+  closed?: NodeWish;
 }
 
 /**
- * A runtime with more than one place. Its workers carry the node's name, and `ensure` follows `spec.node`. That a
- * node is closed to new workers is not kept here: it shows in what the runner asks for.
+ * A runtime with more than one place. Its workers carry the node's name, and `ensure` follows `spec.node` if it can.
+ * That we have closed a node to new workers is not kept here: it shows in what the runner asks for.
  */
 export interface NodeSource {
   /** As of the last `list`; asks nobody. */
@@ -108,10 +126,12 @@ export interface MoveStore {
 export interface ImageSource {
   /** What workers run from unless their spec names another, as configured. */
   readonly image: string;
+  /** @throws FlotillaError 400 `invalid_image`, with the rule that the name breaks */
+  checkImage(image: string): void;
   /**
    * Makes sure, before any worker is ended for it, that workers can be started from this image wherever they may
    * run. May take as long as a pull.
-   * @throws FlotillaError 400 `invalid_image` (it can be none), 503 `image_missing` (it is not there, and cannot be had)
+   * @throws FlotillaError 503 `image_missing`: it is not there, and cannot be had
    */
   prepareImage(image: string): Promise<void>;
 }

@@ -8,7 +8,8 @@ import type { SessionCreator } from '../sessions/create-session.ts';
 import type { AlertRaiser, SessionStore } from '../sessions/ports.ts';
 import type { FleetActions, SessionAction } from './actions.ts';
 import type { Observation, Observer } from './observation.ts';
-import type { FleetBinder, LeaderLease, WorkerRuntime } from './ports.ts';
+import { type FleetBinder, isEngineUnreachable, type LeaderLease, type WorkerRuntime } from './ports.ts';
+import { watchRuntime } from './runtime-watch.ts';
 
 export interface FleetRunnerDeps {
   runtime: WorkerRuntime;
@@ -31,7 +32,6 @@ export interface FleetRunnerDeps {
 /** Of its own time a runner may spend a quarter at most on looking. */
 const PAUSE_FACTOR = 3;
 const MIN_PAUSE_MS = 20;
-const WATCH_RETRY_MS = 1000;
 
 /**
  * Makes the fleet what it should be: looks, plans, acts. One runner leads over all orchestrators; the others
@@ -87,7 +87,7 @@ export class FleetRunner implements Service {
     if (this.#abort) return;
     this.#abort = new AbortController();
     this.#unsubscribe = this.#deps.onWake(() => this.#provisioning.wake());
-    this.#watching = this.#watch(this.#abort.signal);
+    this.#watching = watchRuntime(this.#deps, () => this.#provisioning.wake(), this.#abort.signal);
     await this.#leading.start();
     await this.#provisioning.start();
     await this.#monitor.start();
@@ -174,7 +174,7 @@ export class FleetRunner implements Service {
   }
 
   async #pass(): Promise<void> {
-    const { lease, observer, actions, policy, clock } = this.#deps;
+    const { lease, actions, policy, clock } = this.#deps;
     const { fence } = lease;
     if (fence === null) {
       await this.#stepBack();
@@ -183,7 +183,7 @@ export class FleetRunner implements Service {
     // Taken before the look: what ends meanwhile was still under way for some of what is seen.
     const busy = new Set(this.#busy.keys());
     const starts = [...this.#busy.values()].filter((start) => start !== null);
-    const seen = await observer.look();
+    const seen = await this.#look(fence);
     const startsUnderWay = new Map(
       starts.flatMap(({ sessionId, node }) => (node === undefined ? [] : [[sessionId, node] as const])),
     );
@@ -206,11 +206,23 @@ export class FleetRunner implements Service {
     for (const action of planned) await this.#fleetWide(action, seen, fence);
   }
 
+  /** A runtime that does not answer tells nothing, and people are told that. */
+  async #look(fence: number): Promise<Observation> {
+    const { lease, observer, actions } = this.#deps;
+    try {
+      return await observer.look();
+    } catch (error) {
+      if (isEngineUnreachable(error) && lease.fence === fence)
+        await actions.reasons.explainAll(messageOf(error));
+      throw error;
+    }
+  }
+
   /** A follower ends workers of its own that have been replaced elsewhere, and touches nothing else. */
   async #stepBack(): Promise<void> {
     const { runtime, store } = this.#deps;
     for (const worker of await runtime.list()) {
-      if (this.#busy.has(worker.sessionId)) continue;
+      if (this.#busy.has(worker.sessionId) || worker.unknown !== undefined) continue;
       const session = await store.find(worker.sessionId);
       if (session && session.epoch <= worker.epoch) continue;
       this.#launch(
@@ -237,7 +249,7 @@ export class FleetRunner implements Service {
     for (const action of chain) {
       if (fence !== null && lease.fence !== fence) return;
       try {
-        changed = (await actions.run(action)) || changed;
+        changed = (await actions.run(action, this.#abort?.signal)) || changed;
       } catch (error) {
         // The next pass sees what came of it, and plans again.
         log.warn({ sessionId, action: action.type, error: messageOf(error) }, 'an action failed');
@@ -267,26 +279,5 @@ export class FleetRunner implements Service {
       observer.block(profile);
     }
     this.#provisioning.wake();
-  }
-
-  async #watch(signal: AbortSignal): Promise<void> {
-    const { runtime, clock, log } = this.#deps;
-    let said = '';
-    while (!signal.aborted) {
-      try {
-        for await (const _ of runtime.watch(signal)) {
-          said = '';
-          this.#provisioning.wake();
-        }
-      } catch (error) {
-        const reason = messageOf(error);
-        // Once per outage, not once per try.
-        if (!signal.aborted && reason !== said) log.warn({ error: reason }, 'the runtime cannot be watched');
-        said = reason;
-      }
-      // What happened while nobody watched is in the list.
-      this.#provisioning.wake();
-      await clock.sleep(WATCH_RETRY_MS, signal).catch(() => undefined);
-    }
   }
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ContainerCreateOptions } from 'dockerode';
+import { invalid } from '../../../kernel/errors.ts';
 import type { WorkerSpec } from '../../../services/fleet/ports.ts';
 import type { SecretFile } from './secret-files.ts';
 
@@ -115,6 +116,19 @@ function labelsOf(spec: WorkerSpec, fleetId: string): Record<string, string> {
 }
 
 export const proxyMark = (fleetId: string, proxy: string): string => fingerprint(`${fleetId}\0${proxy}`);
+
+/** A name with its registry, tag and digest, or the id of an image. */
+const REFERENCE =
+  /^(?:sha256:[0-9a-f]{64}|(?:[a-zA-Z0-9.-]+(?::\d+)?\/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?)$/;
+
+/** @throws FlotillaError 400 `invalid_image` */
+export function checkReference(image: string): void {
+  if (REFERENCE.test(image)) return;
+  throw invalid(
+    'invalid_image',
+    `${image} is no name of an image, such as registry.example/flotilla-worker:1.2.`,
+  );
+}
 
 /** `512m`, `2g`, `1.5g` as bytes. */
 export function bytesOf(memory: string): number {

@@ -1,25 +1,31 @@
 import type { Clock } from '../../../kernel/clock.ts';
 import { conflict, FlotillaError, messageOf, unavailable } from '../../../kernel/errors.ts';
 import type { Logger } from '../../../kernel/log.ts';
-import type {
-  ImageSource,
-  LogSource,
-  NodeSource,
-  ObservedWorker,
-  RuntimeHint,
-  RuntimeLifecycle,
-  RuntimeNode,
-  StatsSource,
-  StopOptions,
-  WorkerRuntime,
-  WorkerSpec,
-  WorkerStats,
+import {
+  ENGINE_UNREACHABLE,
+  type EnsureOptions,
+  type ImageSource,
+  isEngineUnreachable,
+  type LogSource,
+  type NodeSource,
+  type ObservedWorker,
+  type RuntimeHint,
+  type RuntimeLifecycle,
+  type RuntimeNode,
+  type StatsSource,
+  type StopOptions,
+  type WorkerRuntime,
+  type WorkerSpec,
+  type WorkerStats,
 } from '../../../services/fleet/ports.ts';
 import { HintChannel } from '../hint-channel.ts';
-import { proxyMark } from './container-spec.ts';
+import { checkReference, proxyMark } from './container-spec.ts';
+import { endWorker } from './end-worker.ts';
 import { statusOf } from './engine-errors.ts';
 import { EngineHost } from './engine-host.ts';
+import { HostLists } from './host-lists.ts';
 import { type DockerHost, NO_LIMIT } from './hosts.ts';
+import { KeptLogs } from './kept-logs.ts';
 
 export interface DockerRuntimeOptions {
   hosts: readonly DockerHost[];
@@ -29,11 +35,15 @@ export interface DockerRuntimeOptions {
   image: string;
   clock: Clock;
   log: Logger;
+  /** On each host. */
+  startsAtOnce?: number;
+  /** Where the last lines of removed workers are kept; nowhere by default. */
+  logDir?: string;
   silentMs?: number;
 }
 
-const KILLED_WITHIN_MS = 20_000;
 const CREATE_ATTEMPTS = 3;
+const WATCH_RETRY_MS = 1000;
 
 /**
  * One container per session on one or more Docker engines. Workers outlive the orchestrator: a new one finds them
@@ -44,19 +54,18 @@ export class DockerRuntime
 {
   readonly #options: DockerRuntimeOptions;
   readonly #hosts: readonly EngineHost[];
-  /** The last list of each host. One that does not answer keeps its workers: unknown is not absent. */
-  readonly #lastSeen = new Map<EngineHost, ObservedWorker[]>();
-  readonly #unreachable = new Set<EngineHost>();
+  readonly #lists: HostLists;
+  readonly #keptLogs: KeptLogs | null;
   /** Calls for one session go one after the other. */
   readonly #turns = new Map<string, Promise<unknown>>();
 
   constructor(options: DockerRuntimeOptions) {
     this.#options = options;
-    const { fleetId, image, clock, log, silentMs } = options;
-    this.#hosts = options.hosts.map(
-      (host) =>
-        new EngineHost({ host, fleetId, image, clock, log, ...(silentMs === undefined ? {} : { silentMs }) }),
-    );
+    const { hosts, logDir, ...rest } = options;
+    this.#keptLogs = logDir === undefined ? null : new KeptLogs(logDir);
+    const kept = this.#keptLogs ? { keptLogs: this.#keptLogs } : {};
+    this.#hosts = hosts.map((host) => new EngineHost({ host, ...rest, ...kept }));
+    this.#lists = new HostLists(this.#hosts, rest);
   }
 
   /** An engine that is down now may come up later: until then nothing is known of its workers. */
@@ -77,11 +86,16 @@ export class DockerRuntime
 
   /** The workers stay. A network without any goes. */
   async close(_options: StopOptions): Promise<void> {
-    await Promise.allSettled(this.#hosts.map((host) => host.removeNetwork()));
+    const hosts = this.#hosts.filter((host) => !this.#lists.isAway(host));
+    await Promise.allSettled(hosts.map((host) => host.removeNetwork()));
   }
 
   get image(): string {
     return this.#options.image;
+  }
+
+  checkImage(image: string): void {
+    checkReference(image);
   }
 
   /** On each host that answers; one that comes back later fetches it when it needs it. */
@@ -93,30 +107,13 @@ export class DockerRuntime
     if (errors.length === this.#hosts.length) throw errors[0];
   }
 
-  ensure(spec: WorkerSpec): Promise<ObservedWorker> {
-    return this.#inTurn(spec.sessionId, () => this.#ensure(spec));
+  ensure(spec: WorkerSpec, options: EnsureOptions = {}): Promise<ObservedWorker> {
+    return this.#inTurn(spec.sessionId, () => this.#ensure(spec, options));
   }
 
   async stop(sessionId: string, { graceMs }: StopOptions): Promise<void> {
     const { clock } = this.#options;
-    await this.#whereItIs(sessionId, async (host) => {
-      const waiting = new AbortController();
-      try {
-        const ended = host.ended(sessionId, waiting.signal);
-        ended.catch(() => undefined);
-        await host.signal(sessionId, 'SIGTERM');
-        const grace = clock.sleep(graceMs, waiting.signal).then(() => 'over' as const);
-        grace.catch(() => undefined);
-        if ((await Promise.race([ended, grace])) !== 'over') return;
-        await host.signal(sessionId, 'SIGKILL');
-        const patience = clock.sleep(KILLED_WITHIN_MS, waiting.signal).then(() => 'over' as const);
-        patience.catch(() => undefined);
-        if ((await Promise.race([ended, patience])) !== 'over') return;
-        throw unavailable('worker_stays', `The worker of ${sessionId} on ${host.name} cannot be ended.`);
-      } finally {
-        waiting.abort();
-      }
-    });
+    await this.#whereItIs(sessionId, (host) => endWorker(host, sessionId, graceMs, clock));
   }
 
   remove(sessionId: string): Promise<void> {
@@ -124,15 +121,19 @@ export class DockerRuntime
   }
 
   async list(): Promise<ObservedWorker[]> {
-    const lists = await Promise.all(this.#hosts.map((host) => this.#listOf(host)));
-    return newestOfEach(lists.flat());
+    const workers = await this.#lists.all();
+    const newest = newestOfEach(workers);
+    for (const worker of workers) {
+      if (newest.get(worker.sessionId) !== worker) this.#replaced(worker);
+    }
+    return [...newest.values()];
   }
 
   nodes(): RuntimeNode[] {
     return this.#hosts.map((host) => ({
       name: host.name,
       capacity: host.capacity === NO_LIMIT ? null : host.capacity,
-      reachable: this.#lastSeen.has(host) && !this.#unreachable.has(host),
+      reachable: this.#lists.answers(host),
     }));
   }
 
@@ -143,14 +144,19 @@ export class DockerRuntime
     const listening = hints.listen(all);
     let lost: unknown;
     const following = this.#hosts.map(async (host) => {
-      try {
-        for await (const sessionId of host.events(all)) hints.publish({ sessionId });
-        lost ??= unavailable('events_lost', `The event stream of ${host.name} has ended.`);
-      } catch (error) {
-        lost ??= error;
+      while (!all.aborted) {
+        try {
+          for await (const sessionId of host.events(all)) hints.publish({ sessionId });
+          lost ??= unavailable('events_lost', `The event stream of ${host.name} has ended.`);
+        } catch (error) {
+          lost ??= error;
+        }
+        // Whoever watches lists again, and then watches again: what happens meanwhile is in the list.
+        if (this.#hosts.length === 1) return over.abort();
+        // The others are still heard.
+        hints.publish({ sessionId: '' });
+        await this.#options.clock.sleep(WATCH_RETRY_MS, all).catch(() => undefined);
       }
-      // Whoever watches lists again, and then watches again: what happens meanwhile is in the list.
-      over.abort();
     });
     try {
       yield* listening;
@@ -162,25 +168,33 @@ export class DockerRuntime
   }
 
   async logs(sessionId: string, { lines }: { lines: number }): Promise<string[]> {
-    const logs = await Promise.all(this.#candidates(sessionId).map((host) => host.logs(sessionId, lines)));
-    return logs.flat().slice(-lines);
+    const hosts = this.#lists.candidates(sessionId).filter((host) => !this.#lists.isAway(host));
+    const present = (await Promise.all(hosts.map((host) => host.logs(sessionId, lines)))).flat();
+    if (present.length >= lines || !this.#keptLogs) return present.slice(-lines);
+    return [...(await this.#keptLogs.read(sessionId, lines)), ...present].slice(-lines);
+  }
+
+  /** Those of a session that is gone for good. */
+  async removeLogs(sessionId: string): Promise<void> {
+    await this.#keptLogs?.remove(sessionId);
   }
 
   async stats(sessionId: string): Promise<WorkerStats | null> {
-    const stats = await Promise.all(this.#candidates(sessionId).map((host) => host.stats(sessionId)));
+    const stats = await Promise.all(this.#lists.candidates(sessionId).map((host) => host.stats(sessionId)));
     return stats.find((found) => found !== null) ?? null;
   }
 
-  async #ensure(spec: WorkerSpec): Promise<ObservedWorker> {
+  async #ensure(spec: WorkerSpec, options: EnsureOptions): Promise<ObservedWorker> {
     for (let attempt = 1; ; attempt += 1) {
       const present = await this.#adoptOrClear(spec);
       if (present) return present;
       const host = await this.#place(spec);
       try {
-        const started = await host.start(spec);
-        this.#remember(host, started);
+        const started = await host.start(spec, options);
+        this.#lists.remember(host, started);
         return started;
       } catch (error) {
+        if (isEngineUnreachable(error)) this.#lists.doubt(host, spec.sessionId);
         // Its name was taken meanwhile: look again whose it is.
         if (statusOf(error) !== 409 || attempt >= CREATE_ATTEMPTS) throw error;
       }
@@ -191,6 +205,13 @@ export class DockerRuntime
   async #adoptOrClear(spec: WorkerSpec): Promise<ObservedWorker | null> {
     let mine: ObservedWorker | null = null;
     for (const host of this.#hosts) {
+      if (this.#lists.isAway(host)) {
+        if (!this.#lists.mayHave(host, spec.sessionId)) continue;
+        throw unavailable(
+          ENGINE_UNREACHABLE,
+          `The Docker engine ${host.name}, which may still run it, is silent.`,
+        );
+      }
       const present = await host.find(spec.sessionId);
       if (!present) continue;
       if (present.epoch > spec.epoch) {
@@ -209,16 +230,17 @@ export class DockerRuntime
     // Whether it has room is for the plan that asked for it.
     if (asked) return asked;
     const [only] = this.#hosts;
-    if (only && this.#hosts.length === 1 && only.capacity > this.#load(only)) return only;
+    if (only && this.#hosts.length === 1 && only.capacity > this.#lists.load(only)) return only;
     const proxy = spec.secrets.PROXY_URL;
     const mark = proxy === undefined ? null : proxyMark(this.#options.fleetId, proxy);
+    const answering = this.#hosts.filter((host) => !this.#lists.isAway(host));
     const rated = await Promise.all(
-      this.#hosts.map(async (host) => {
+      answering.map(async (host) => {
         const marks = await host.proxyMarks();
         return {
           host,
           same: marks.filter((each) => each === mark).length,
-          free: host.capacity - this.#load(host),
+          free: host.capacity - this.#lists.load(host),
         };
       }),
     );
@@ -227,45 +249,19 @@ export class DockerRuntime
     return best.host;
   }
 
-  #load(host: EngineHost): number {
-    const running = (this.#lastSeen.get(host) ?? []).filter(({ state }) => state === 'running');
-    return running.length + host.starting;
-  }
-
-  async #listOf(host: EngineHost): Promise<ObservedWorker[]> {
-    try {
-      const workers = await host.list();
-      this.#unreachable.delete(host);
-      this.#lastSeen.set(host, workers);
-      return workers;
-    } catch (error) {
-      this.#unreachable.add(host);
-      const before = this.#lastSeen.get(host);
-      // With one host there would be nothing to go on with.
-      if (this.#hosts.length === 1 || !before) throw error;
-      this.#options.log.debug(
-        { host: host.name, error: messageOf(error) },
-        'a Docker engine does not answer',
-      );
-      return before;
-    }
-  }
-
-  #remember(host: EngineHost, worker: ObservedWorker): void {
-    const others = (this.#lastSeen.get(host) ?? []).filter(({ sessionId }) => sessionId !== worker.sessionId);
-    this.#lastSeen.set(host, [...others, worker]);
-  }
-
-  /** Where the session was seen last; all hosts if nowhere. */
-  #candidates(sessionId: string): readonly EngineHost[] {
-    const seen = this.#hosts.filter((host) =>
-      this.#lastSeen.get(host)?.some((worker) => worker.sessionId === sessionId),
-    );
-    return seen.length > 0 ? seen : this.#hosts;
+  /** An older worker on another host, such as one that was away for long: nobody else would take it away. */
+  #replaced({ sessionId, epoch, node, unknown }: ObservedWorker): void {
+    const host = this.#hosts.find(({ name }) => name === node);
+    if (!host || unknown !== undefined || this.#turns.has(sessionId)) return;
+    this.#inTurn(sessionId, async () => {
+      if ((await host.find(sessionId))?.epoch === epoch) await host.remove(sessionId);
+    }).catch((error: unknown) => {
+      this.#options.log.debug({ sessionId, error: messageOf(error) }, 'an old worker could not be removed');
+    });
   }
 
   async #whereItIs(sessionId: string, act: (host: EngineHost) => Promise<void>): Promise<void> {
-    await Promise.all(this.#candidates(sessionId).map(act));
+    await Promise.all(this.#lists.candidates(sessionId).map(act));
   }
 
   #inTurn<T>(sessionId: string, work: () => Promise<T>): Promise<T> {
@@ -282,11 +278,11 @@ export class DockerRuntime
 }
 
 /** A session is on one host; on two only while an old worker is being taken away, and then the newer counts. */
-function newestOfEach(workers: ObservedWorker[]): ObservedWorker[] {
+function newestOfEach(workers: readonly ObservedWorker[]): Map<string, ObservedWorker> {
   const newest = new Map<string, ObservedWorker>();
   for (const worker of workers) {
     const other = newest.get(worker.sessionId);
     if (!other || other.epoch < worker.epoch) newest.set(worker.sessionId, worker);
   }
-  return [...newest.values()];
+  return newest;
 }

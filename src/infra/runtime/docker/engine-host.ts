@@ -1,11 +1,17 @@
 import { readFileSync } from 'node:fs';
 import type Docker from 'dockerode';
-import type { Container, ContainerInfo, ContainerInspectInfo } from 'dockerode';
+import type { Container, ContainerInspectInfo } from 'dockerode';
 import type { Clock } from '../../../kernel/clock.ts';
-import { FlotillaError, unavailable } from '../../../kernel/errors.ts';
+import { FlotillaError, messageOf, unavailable } from '../../../kernel/errors.ts';
 import type { Logger } from '../../../kernel/log.ts';
-import type { ObservedWorker, WorkerSpec, WorkerStats } from '../../../services/fleet/ports.ts';
+import type {
+  EnsureOptions,
+  ObservedWorker,
+  WorkerSpec,
+  WorkerStats,
+} from '../../../services/fleet/ports.ts';
 import { linesOf } from './container-log.ts';
+import { ContainerObserver } from './container-observer.ts';
 import {
   containerName,
   containerOptions,
@@ -14,11 +20,13 @@ import {
   secretFiles,
   WORKER_USER,
 } from './container-spec.ts';
+import { containerStats } from './container-stats.ts';
 import { engineClient } from './engine-client.ts';
 import { explained, reasonOf, statusOf } from './engine-errors.ts';
-import { exitFacts } from './exit-facts.ts';
+import { containerEvents } from './engine-events.ts';
 import type { DockerHost } from './hosts.ts';
 import { ImagePull } from './image-pull.ts';
+import { KEPT_LINES, type KeptLogs } from './kept-logs.ts';
 import { tarOf } from './secret-files.ts';
 import { StartGate } from './start-gate.ts';
 import { WorkerNetwork } from './worker-network.ts';
@@ -29,14 +37,16 @@ export interface EngineHostOptions {
   image: string;
   clock: Clock;
   log: Logger;
+  /** Beyond four at once an engine starts fewer in all. */
+  startsAtOnce?: number;
   /** For tests; an engine that is silent for so long counts as not answering. */
   silentMs?: number;
+  /** Where the last lines of removed containers go. */
+  keptLogs?: KeptLogs;
 }
 
 const SILENT_MS = 30_000;
-/** Beyond four at once an engine starts fewer in all. */
 const STARTS_AT_ONCE = 4;
-const LAST_LINES = 20;
 const GONE_EVERY_MS = 50;
 const GONE_TIMEOUT_MS = 20_000;
 
@@ -49,11 +59,8 @@ export class EngineHost {
   readonly #patient: Docker;
   readonly #images: ImagePull;
   readonly #network: WorkerNetwork;
-  readonly #gate = new StartGate(STARTS_AT_ONCE);
-  /** What is known of ended containers, by container id: it does not change any more. */
-  readonly #ended = new Map<string, Pick<ObservedWorker, 'ranMs' | 'exit'>>();
-  /** By how much the engine's clock is ahead of ours. */
-  #aheadMs = 0;
+  readonly #gate: StartGate;
+  readonly #observer: ContainerObserver;
   /** Starts that go on; the list may not show them yet. */
   starting = 0;
 
@@ -62,6 +69,8 @@ export class EngineHost {
     const { host, clock, log } = options;
     this.#docker = engineClient(host, options.silentMs ?? SILENT_MS);
     this.#patient = engineClient(host, null);
+    this.#observer = new ContainerObserver(this.#docker, host.name, clock);
+    this.#gate = new StartGate(options.startsAtOnce ?? STARTS_AT_ONCE);
     this.#network = new WorkerNetwork(this.#docker, options.fleetId);
     this.#images = new ImagePull(this.#patient, host.name, clock, log);
   }
@@ -79,15 +88,12 @@ export class EngineHost {
     const { clock } = this.#options;
     const before = clock.nowMs();
     const info = await this.#ask(() => this.#docker.info() as Promise<{ SystemTime: string }>);
-    this.#aheadMs = Date.parse(info.SystemTime) - (before + clock.nowMs()) / 2 || 0;
+    this.#observer.aheadMs = Date.parse(info.SystemTime) - (before + clock.nowMs()) / 2 || 0;
   }
 
   async list(): Promise<ObservedWorker[]> {
     const found = await this.#ask(() => this.#docker.listContainers(this.#ours()));
-    const ids = new Set(found.map(({ Id }) => Id));
-    for (const id of this.#ended.keys()) if (!ids.has(id)) this.#ended.delete(id);
-    const workers = await Promise.all(found.map((info) => this.#observeListed(info)));
-    return workers.filter((worker) => worker !== null);
+    return await this.#ask(() => this.#observer.listed(found));
   }
 
   /** The mark of the proxy of each container that has one. */
@@ -99,7 +105,7 @@ export class EngineHost {
   /** The session's worker, whatever its state. */
   async find(sessionId: string): Promise<ObservedWorker | null> {
     const info = await this.#inspect(sessionId);
-    return info === null ? null : await this.#observe(info);
+    return info === null ? null : await this.#ask(() => this.#observer.observe(info));
   }
 
   /** @throws FlotillaError `image_missing` */
@@ -109,10 +115,10 @@ export class EngineHost {
   }
 
   /** Makes and starts a container. One of the same name must not be there. */
-  async start(spec: WorkerSpec): Promise<ObservedWorker> {
+  async start(spec: WorkerSpec, options: EnsureOptions = {}): Promise<ObservedWorker> {
     this.starting += 1;
     try {
-      return await this.#gate.run(() => this.#start(spec));
+      return await this.#gate.run(() => this.#start(spec, options));
     } finally {
       this.starting -= 1;
     }
@@ -131,6 +137,7 @@ export class EngineHost {
 
   /** Kills and removes the container with all that is its own, and waits until its name is free. */
   async remove(sessionId: string): Promise<void> {
+    await this.#keepLog(sessionId);
     // 409: somebody else removes it already.
     await this.#unless([404, 409], () => this.#container(sessionId).remove({ force: true, v: true }));
     const { clock } = this.#options;
@@ -151,32 +158,15 @@ export class EngineHost {
   }
 
   async stats(sessionId: string): Promise<WorkerStats | null> {
-    const stats = await this.#unless([404, 409], () =>
-      this.#container(sessionId).stats({ stream: false, 'one-shot': true }),
-    );
-    const { usage, stats: details } = stats?.memory_stats ?? {};
-    if (!stats || usage === undefined) return null;
-    const files = details as { total_inactive_file?: number; inactive_file?: number } | undefined;
-    const cached = files?.total_inactive_file ?? files?.inactive_file ?? 0;
-    return { memoryBytes: usage - cached, cpuMs: stats.cpu_stats.cpu_usage.total_usage / 1e6 };
+    return await this.#unless([404, 409], () => containerStats(this.#container(sessionId)));
   }
 
   /** Session ids of containers with which something happened, until the stream breaks off or is aborted. */
   async *events(signal: AbortSignal): AsyncGenerator<string> {
-    const type: 'container'[] = ['container'];
-    const event = ['start', 'die', 'oom', 'destroy'];
-    const filters = { type, event, label: [`${LABEL.fleet}=${this.#options.fleetId}`] };
-    const options = { filters, abortSignal: signal };
-    const stream = await this.#ask(() => this.#patient.getEvents(options));
-    let rest = '';
-    for await (const chunk of stream) {
-      const lines = (rest + chunk.toString()).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines.filter((text) => text.trim() !== '')) {
-        const { Actor } = JSON.parse(line) as { Actor?: { Attributes?: Record<string, string> } };
-        const sessionId = Actor?.Attributes?.[LABEL.session];
-        if (sessionId !== undefined) yield sessionId;
-      }
+    try {
+      yield* containerEvents(this.#patient, this.#options.fleetId, signal);
+    } catch (error) {
+      throw explained(error, this.name);
     }
   }
 
@@ -185,7 +175,7 @@ export class EngineHost {
     await this.#ask(() => this.#network.remove());
   }
 
-  async #start(spec: WorkerSpec): Promise<ObservedWorker> {
+  async #start(spec: WorkerSpec, waiting: EnsureOptions): Promise<ObservedWorker> {
     const { fleetId, image } = this.#options;
     const files = tarOf(
       secretFiles(spec, (path) => readFileSync(path)),
@@ -193,12 +183,12 @@ export class EngineHost {
     );
     const network = await this.#ask(() => this.#network.id());
     const options = containerOptions(spec, { fleetId, image: spec.image ?? image, network });
-    const container = await this.#create(options);
+    const container = await this.#create(options, waiting);
     try {
       await this.#ask(() => container.putArchive(files, { path: SECRETS_DIR }));
       await this.#ask(() => container.start());
       // One that has ended by now shows in the next list.
-      return this.#running(options.Labels ?? {}, this.#options.clock.nowMs() + this.#aheadMs);
+      return this.#observer.justStarted(options.Labels ?? {});
     } catch (error) {
       if (statusOf(error) === 404) this.#network.forget();
       await container.remove({ force: true, v: true }).catch(() => undefined);
@@ -206,13 +196,13 @@ export class EngineHost {
     }
   }
 
-  async #create(options: ReturnType<typeof containerOptions>): Promise<Container> {
+  async #create(options: ReturnType<typeof containerOptions>, waiting: EnsureOptions): Promise<Container> {
     const { image } = this.#options;
     try {
       return await this.#ask(() => this.#docker.createContainer(options));
     } catch (error) {
       if (statusOf(error) !== 404) throw this.#startError(error);
-      await this.#images.pull(options.Image ?? image);
+      await this.#images.pull(options.Image ?? image, waiting);
       return await this.#ask(() => this.#docker.createContainer(options));
     }
   }
@@ -222,7 +212,9 @@ export class EngineHost {
     if (error instanceof FlotillaError || statusOf(error) === null || statusOf(error) === 409) return error;
     const why = reasonOf(error);
     const what = spec ? 'start the worker' : 'make the container';
-    return unavailable('worker_not_started', `The engine ${this.name} could not ${what}: ${why}`, {
+    // What is wrong with the request stays wrong; the engine's own troubles, such as a full disk, pass.
+    const code = (statusOf(error) ?? 0) < 500 ? 'worker_not_started' : 'engine_failed';
+    return unavailable(code, `The engine ${this.name} could not ${what}: ${why}`, {
       cause: error,
     });
   }
@@ -231,33 +223,14 @@ export class EngineHost {
     return await this.#unless([404], () => this.#container(sessionId).inspect());
   }
 
-  /** Null for one that went between the list and the look at it. */
-  async #observeListed(info: ContainerInfo): Promise<ObservedWorker | null> {
-    const { State: state, Labels: labels, Created: createdSeconds } = info;
-    if (state === 'running' || state === 'paused' || state === 'restarting') {
-      return this.#running(labels, createdSeconds * 1000);
+  /** A log that cannot be read or kept stops nothing. */
+  async #keepLog(sessionId: string): Promise<void> {
+    const { keptLogs, log } = this.#options;
+    try {
+      await keptLogs?.keep(sessionId, await this.logs(sessionId, KEPT_LINES));
+    } catch (error) {
+      log.debug({ sessionId, error: messageOf(error) }, 'the log of a worker could not be kept');
     }
-    const known = this.#ended.get(info.Id);
-    if (known) return { ...identity(labels), node: this.name, state: 'exited', ...known };
-    const inspected = await this.#unless([404], () => this.#docker.getContainer(info.Id).inspect());
-    return inspected === null ? null : await this.#observe(inspected);
-  }
-
-  async #observe(info: ContainerInspectInfo): Promise<ObservedWorker> {
-    const { Config: config, State: state } = info;
-    if (state.Running) return this.#running(config.Labels, Date.parse(state.StartedAt));
-    const log = await this.#unless([404, 409], () =>
-      this.#docker.getContainer(info.Id).logs({ stdout: true, stderr: true, tail: LAST_LINES }),
-    );
-    const facts = exitFacts(info, log === null ? [] : linesOf(log));
-    // One that was only made may be starting now.
-    if (state.Status === 'exited') this.#ended.set(info.Id, facts);
-    return { ...identity(config.Labels), node: this.name, state: 'exited', ...facts };
-  }
-
-  #running(labels: Record<string, string>, sinceMs: number): ObservedWorker {
-    const ranMs = Math.max(1, this.#options.clock.nowMs() + this.#aheadMs - sinceMs);
-    return { ...identity(labels), node: this.name, state: 'running', ranMs, exit: null };
   }
 
   #ours(): { all: true; filters: { label: string[] } } {
@@ -291,9 +264,3 @@ export class EngineHost {
     }
   }
 }
-
-const identity = (labels: Record<string, string>) => ({
-  sessionId: labels[LABEL.session] ?? '',
-  epoch: Number(labels[LABEL.epoch]),
-  generation: Number(labels[LABEL.generation]),
-});

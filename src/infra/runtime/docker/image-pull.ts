@@ -2,15 +2,21 @@ import type Docker from 'dockerode';
 import type { Clock } from '../../../kernel/clock.ts';
 import { FlotillaError, unavailable } from '../../../kernel/errors.ts';
 import type { Logger } from '../../../kernel/log.ts';
+import type { EnsureOptions } from '../../../services/fleet/ports.ts';
 import { reasonOf } from './engine-errors.ts';
+import { PullProgress, type PullStep } from './pull-progress.ts';
 
-const PROGRESS_EVERY_MS = 5000;
+const PROGRESS_EVERY_MS = 1000;
 const PULL_TIMEOUT_MS = 15 * 60_000;
 
-interface PullStep {
-  id?: string;
-  status?: string;
-  error?: string;
+/** What a registry, or the engine on its behalf, says when trying again would end the same. */
+const FINAL =
+  /not found|does not exist|denied|unauthorized|(manifest|name) unknown|no basic auth|invalid reference|no matching/i;
+
+interface Pull {
+  done: Promise<void>;
+  listeners: Set<(text: string) => void>;
+  last: string;
 }
 
 /** Fetches images that an engine lacks, each once however many ask for it. */
@@ -19,7 +25,7 @@ export class ImagePull {
   readonly #host: string;
   readonly #clock: Clock;
   readonly #log: Logger;
-  readonly #underWay = new Map<string, Promise<void>>();
+  readonly #underWay = new Map<string, Pull>();
 
   /** @param docker without a limit on how long it may be silent */
   constructor(docker: Docker, host: string, clock: Clock, log: Logger) {
@@ -29,26 +35,51 @@ export class ImagePull {
     this.#log = log;
   }
 
-  /** @throws FlotillaError `image_missing`: it is not there and cannot be pulled */
-  pull(image: string): Promise<void> {
-    const present = this.#underWay.get(image);
-    if (present) return present;
-    const pulling = this.#pull(image).finally(() => this.#underWay.delete(image));
-    this.#underWay.set(image, pulling);
-    return pulling;
+  /**
+   * @throws FlotillaError `image_missing`: it is not there and nowhere else; `image_unreachable`: it cannot be
+   *   fetched now
+   */
+  async pull(image: string, { onProgress, signal }: EnsureOptions = {}): Promise<void> {
+    const pull = this.#underWay.get(image) ?? this.#begin(image);
+    if (onProgress) {
+      pull.listeners.add(onProgress);
+      onProgress(pull.last);
+    }
+    const givenUp = new Promise<never>((_, reject) => {
+      const giveUp = (): void => reject(unavailable('runtime_closing', `The pull of ${image} was given up.`));
+      if (signal?.aborted) giveUp();
+      signal?.addEventListener('abort', giveUp, { once: true });
+    });
+    try {
+      await Promise.race([pull.done, givenUp]);
+    } finally {
+      if (onProgress) pull.listeners.delete(onProgress);
+    }
   }
 
-  async #pull(image: string): Promise<void> {
+  #begin(image: string): Pull {
+    const pull: Pull = { done: Promise.resolve(), listeners: new Set(), last: `pulling ${image}` };
+    pull.done = this.#pull(image, (text) => {
+      pull.last = `pulling ${image}: ${text}`;
+      for (const listener of pull.listeners) listener(pull.last);
+    }).finally(() => this.#underWay.delete(image));
+    // Whoever waited for it may have given up.
+    pull.done.catch(() => undefined);
+    this.#underWay.set(image, pull);
+    return pull;
+  }
+
+  async #pull(image: string, say: (text: string) => void): Promise<void> {
     this.#log.info({ host: this.#host, image }, 'pulling the image of workers');
     const enough = new AbortController();
     try {
-      await Promise.race([this.#follow(image), this.#tooLong(enough.signal)]);
+      await Promise.race([this.#follow(image, say, enough.signal), this.#tooLong(enough.signal)]);
       this.#log.info({ host: this.#host, image }, 'the image is there');
     } catch (error) {
       if (error instanceof FlotillaError) throw error;
       const why = reasonOf(error);
       throw unavailable(
-        'image_missing',
+        FINAL.test(why) ? 'image_missing' : 'image_unreachable',
         `Image ${image} is not on ${this.#host} and cannot be pulled: ${why}`,
       );
     } finally {
@@ -56,18 +87,19 @@ export class ImagePull {
     }
   }
 
-  async #follow(image: string): Promise<void> {
-    const stream: NodeJS.ReadableStream = await this.#docker.pull(withTag(image));
-    const layers = new Map<string, boolean>();
-    let saidAt = this.#clock.monotonicMs();
+  /** @param signal aborted when it is over: the engine, too, gives up then */
+  async #follow(image: string, say: (text: string) => void, signal: AbortSignal): Promise<void> {
+    const options = { abortSignal: signal };
+    const stream: NodeJS.ReadableStream = await this.#docker.pull(withTag(image), options);
+    const progress = new PullProgress();
+    let saidAt = Number.NEGATIVE_INFINITY;
     await new Promise<void>((resolve, reject) => {
-      const onProgress = ({ id, status, error }: PullStep): void => {
-        if (error) return reject(new Error(error));
-        if (id) layers.set(id, status === 'Pull complete' || status === 'Already exists');
+      const onProgress = (step: PullStep): void => {
+        if (step.error) return reject(new Error(step.error));
+        progress.take(step);
         if (this.#clock.monotonicMs() - saidAt < PROGRESS_EVERY_MS) return;
         saidAt = this.#clock.monotonicMs();
-        const done = [...layers.values()].filter(Boolean).length;
-        this.#log.info({ host: this.#host, image, layers: layers.size, done }, 'pulling');
+        say(progress.text);
       };
       const onEnd = (error: Error | null): void => (error ? reject(error) : resolve());
       this.#docker.modem.followProgress(stream, onEnd, onProgress);

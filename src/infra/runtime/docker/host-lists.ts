@@ -1,0 +1,123 @@
+import type { Clock } from '../../../kernel/clock.ts';
+import { messageOf, unavailable } from '../../../kernel/errors.ts';
+import type { Logger } from '../../../kernel/log.ts';
+import { ENGINE_UNREACHABLE, type ObservedWorker } from '../../../services/fleet/ports.ts';
+import type { EngineHost } from './engine-host.ts';
+
+/** With several hosts one that is silent for so long holds up the others no longer, */
+const PATIENCE_MS = 5000;
+/** and one that was silent already for so long. */
+const IMPATIENCE_MS = 500;
+
+/** What each host told last. One that does not answer keeps its workers: unknown is not absent. */
+export class HostLists {
+  readonly #hosts: readonly EngineHost[];
+  readonly #options: { clock: Clock; log: Logger };
+  readonly #lastSeen = new Map<EngineHost, ObservedWorker[]>();
+  readonly #unreachable = new Set<EngineHost>();
+  /** Lists that are still on their way. */
+  readonly #asking = new Map<EngineHost, Promise<ObservedWorker[]>>();
+  /** Sessions of which a host was asked for a start and gave no answer, since its last list. */
+  readonly #doubtful = new Map<EngineHost, Set<string>>();
+
+  constructor(hosts: readonly EngineHost[], options: { clock: Clock; log: Logger }) {
+    this.#hosts = hosts;
+    this.#options = options;
+  }
+
+  /** @throws FlotillaError `engine_unreachable` if one does not answer that never did, or the only one */
+  async all(): Promise<ObservedWorker[]> {
+    return (await Promise.all(this.#hosts.map((host) => this.#of(host)))).flat();
+  }
+
+  /** Whether it answered last time. */
+  answers(host: EngineHost): boolean {
+    return this.#lastSeen.has(host) && !this.#unreachable.has(host);
+  }
+
+  /** Where the session was seen last; all hosts if nowhere. */
+  candidates(sessionId: string): readonly EngineHost[] {
+    const seen = this.#hosts.filter((host) =>
+      this.#lastSeen.get(host)?.some((worker) => worker.sessionId === sessionId),
+    );
+    return seen.length > 0 ? seen : this.#hosts;
+  }
+
+  /** How many workers it has. */
+  load(host: EngineHost): number {
+    const running = (this.#lastSeen.get(host) ?? []).filter(({ state }) => state === 'running');
+    return running.length + host.starting;
+  }
+
+  remember(host: EngineHost, worker: ObservedWorker): void {
+    const others = (this.#lastSeen.get(host) ?? []).filter(({ sessionId }) => sessionId !== worker.sessionId);
+    this.#lastSeen.set(host, [...others, worker]);
+  }
+
+  async #of(host: EngineHost): Promise<ObservedWorker[]> {
+    const before = this.#lastSeen.get(host);
+    try {
+      // With one host there would be nothing to go on with.
+      if (this.#hosts.length === 1 || !before) return await this.#ask(host);
+      return await this.#within(this.isAway(host) ? IMPATIENCE_MS : PATIENCE_MS, host);
+    } catch (error) {
+      this.#unreachable.add(host);
+      if (this.#hosts.length === 1 || !before) throw error;
+      this.#options.log.debug(
+        { host: host.name, error: messageOf(error) },
+        'a Docker engine does not answer',
+      );
+      const unknown = `the node ${host.name}, where it runs, does not answer`;
+      return before.map((worker) => ({ ...worker, unknown }));
+    }
+  }
+
+  /** One list at a time; whenever it comes, the host answers. */
+  #ask(host: EngineHost): Promise<ObservedWorker[]> {
+    const present = this.#asking.get(host);
+    if (present) return present;
+    const doubted = this.#doubtful.get(host);
+    const asking = host
+      .list()
+      .then((workers) => {
+        this.#unreachable.delete(host);
+        this.#lastSeen.set(host, workers);
+        if (doubted === this.#doubtful.get(host)) this.#doubtful.delete(host);
+        return workers;
+      })
+      .finally(() => this.#asking.delete(host));
+    asking.catch(() => undefined);
+    this.#asking.set(host, asking);
+    return asking;
+  }
+
+  async #within(patienceMs: number, host: EngineHost): Promise<ObservedWorker[]> {
+    const enough = new AbortController();
+    const over = this.#options.clock.sleep(patienceMs, enough.signal).then(() => {
+      throw unavailable(ENGINE_UNREACHABLE, `The Docker engine ${host.name} is silent.`);
+    });
+    over.catch(() => undefined);
+    try {
+      return await Promise.race([this.#ask(host), over]);
+    } finally {
+      enough.abort();
+    }
+  }
+
+  /** It did not answer the last list, and there are others. */
+  isAway(host: EngineHost): boolean {
+    return this.#hosts.length > 1 && this.#unreachable.has(host);
+  }
+
+  /** Whether a host that cannot be asked may have a worker of the session. */
+  mayHave(host: EngineHost, sessionId: string): boolean {
+    const seen = this.#lastSeen.get(host);
+    if (!seen || this.#doubtful.get(host)?.has(sessionId)) return true;
+    return seen.some((worker) => worker.sessionId === sessionId);
+  }
+
+  /** It was asked to start a worker of the session, and gave no answer. */
+  doubt(host: EngineHost, sessionId: string): void {
+    this.#doubtful.set(host, new Set([...(this.#doubtful.get(host) ?? []), sessionId]));
+  }
+}
