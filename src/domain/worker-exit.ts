@@ -11,6 +11,8 @@ export interface WorkerExit {
   cause: string | null;
   /** The last lines that it printed, oldest first. */
   lastLines: readonly string[];
+  /** Its node went, or gave it up: that tells nothing about the worker. */
+  byNode?: boolean;
 }
 
 export interface CrashPolicy {
@@ -44,6 +46,8 @@ export function judgeExit(
   if (exit.code === WORKER_EXIT.loggedOut) return { verdict: 'logged_out', reason };
   // Started again it would read the same variables.
   if (exit.code === WORKER_EXIT.badConfig) return { verdict: 'fail', crashes, reason };
+  // However often its nodes go, the session is not to blame, and nothing is gained by a wait.
+  if (exit.byNode) return { verdict: 'restart', crashes, delayMs: 0, reason };
   const quick = ranMs < policy.quickMs;
   const inARow = quick ? crashes + 1 : 0;
   if (inARow >= policy.maxQuick) {

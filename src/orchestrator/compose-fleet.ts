@@ -173,6 +173,7 @@ export function composeFleet(options: FleetOptions): Fleet {
     deleted,
     migrations,
     loggedOut: (sessionId, reason) => reports.loggedOut(sessionId, reason),
+    closedNodes: () => nodes.closed(),
     eraseAuth: (sessionId) => auth.erase(sessionId),
     eraseTraces: async (sessionId) => await runtime.removeLogs?.(sessionId),
     specFor: (session, binding, epoch, image) => workerSpec(session, binding, epoch, image, options.worker),

@@ -25,9 +25,22 @@ const memorySchema = z
   .regex(/^\d{1,5}(\.\d{1,3})?[mg]$/i, 'must be a size from "64m" to "64g"')
   .refine((text) => memoryMb(text) >= 64 && memoryMb(text) <= 65_536, 'must be from "64m" to "64g"');
 
+const constraintSchema = z
+  .string()
+  .max(256)
+  .regex(
+    /^(node\.(id|hostname|role|platform\.(os|arch)|labels\.[\w.-]+)|engine\.labels\.[\w.-]+)(==|!=)[\w.:/-]+$/,
+    'must be a constraint of Docker Swarm, such as "node.labels.region==eu"',
+  );
+
 export const resourcesSchema = z.object({
   cpu: cpuSchema.optional().describe('Processors, "0.1" to "64".'),
   memory: memorySchema.optional().describe('"64m" to "64g".'),
+  constraints: z
+    .array(constraintSchema)
+    .max(16)
+    .optional()
+    .describe('Nodes that it may run on, such as "node.labels.region==eu". Only for WORKER_RUNTIME=swarm.'),
 });
 
 export const webhookUrlSchema = z

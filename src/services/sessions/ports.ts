@@ -6,6 +6,8 @@ export interface Resources {
   cpu?: string | undefined;
   /** Such as `512m` or `2g`. */
   memory?: string | undefined;
+  /** Which nodes it may run on, in Swarm's words, such as `node.labels.region==eu`. */
+  constraints?: string[] | undefined;
 }
 
 /** A session as stored. Times are ISO 8601. */

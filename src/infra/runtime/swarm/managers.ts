@@ -59,6 +59,17 @@ export class SwarmManagers {
     throw last;
   }
 
+  /** The engine of ours that is this node of the swarm; null when none is, or does not answer. */
+  async engineOn(nodeId: string): Promise<Docker | null> {
+    const found = await Promise.all(
+      this.#clients.map(async ({ docker }) => {
+        const info = (await docker.info().catch(() => null)) as { Swarm?: { NodeID?: string } } | null;
+        return info?.Swarm?.NodeID === nodeId ? docker : null;
+      }),
+    );
+    return found.find((docker) => docker !== null) ?? null;
+  }
+
   /** Null for these answers. */
   async unless<T>(statuses: readonly number[], call: (docker: Docker) => Promise<T>): Promise<T | null> {
     try {

@@ -23,7 +23,7 @@ const LONGEST_SECRET_NAME = 64;
 const MEBIBYTE = 1024 * 1024;
 const DEFAULT_MEMORY = 256 * MEBIBYTE;
 /** So much of a node's memory is counted for each worker, so that no node gets more than it carries. */
-const RESERVED_MEMORY = 110 * MEBIBYTE;
+export const RESERVED_MEMORY = 110 * MEBIBYTE;
 const DEFAULT_CPU = 1;
 const PIDS_LIMIT = 64;
 const NANOSECONDS = 1e6;
@@ -66,6 +66,8 @@ export function serviceOptions(
     image: string;
     network: string;
     secrets: readonly ServiceSecret[];
+    /** Constraints beyond our own. */
+    places: readonly string[];
     stopGraceMs: number;
   },
 ): CreateServiceOptions {
@@ -79,7 +81,7 @@ export function serviceOptions(
     UpdateConfig: { Parallelism: 1, FailureAction: 'continue', Order: 'stop-first' },
     TaskTemplate: {
       RestartPolicy: { Condition: 'none', MaxAttempts: 0 },
-      Placement: { Constraints: [WORKER_NODES] },
+      Placement: { Constraints: [WORKER_NODES, ...given.places] },
       Networks: [{ Target: given.network }],
       LogDriver: { Name: 'json-file', Options: { 'max-size': '1m', 'max-file': '2' } },
       Resources: {

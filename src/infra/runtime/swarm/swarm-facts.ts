@@ -23,6 +23,7 @@ export interface TaskFacts {
 
 export interface NodeFacts {
   ID: string;
-  Description?: { Hostname?: string };
+  Description?: { Hostname?: string; Resources?: { MemoryBytes?: number } };
+  Spec?: { Availability?: string; Labels?: Record<string, string> };
   Status: { State: string };
 }

@@ -1,26 +1,32 @@
-import { readFileSync } from 'node:fs';
 import type { Clock } from '../../../kernel/clock.ts';
 import { conflict, FlotillaError, messageOf, unavailable } from '../../../kernel/errors.ts';
 import type { Logger } from '../../../kernel/log.ts';
 import type {
   ImageSource,
   LogSource,
+  NodeSource,
   ObservedWorker,
   RuntimeHint,
   RuntimeLifecycle,
+  RuntimeNode,
+  StatsSource,
   StopOptions,
   WorkerRuntime,
   WorkerSpec,
+  WorkerStats,
 } from '../../../services/fleet/ports.ts';
+import { checkReference } from '../docker/container-spec.ts';
 import { reasonOf, statusOf } from '../docker/engine-errors.ts';
 import type { DockerHost } from '../docker/hosts.ts';
 import { FleetNetwork } from './fleet-network.ts';
 import { FleetSecrets } from './fleet-secrets.ts';
 import { exactImage } from './image-reference.ts';
 import { SwarmManagers } from './managers.ts';
-import { parked, serviceName, serviceOptions } from './service-spec.ts';
+import { parked, serviceName } from './service-spec.ts';
+import { type Refusal, ServiceStart } from './service-start.ts';
+import { runtimeNodes } from './swarm-nodes.ts';
 import { SwarmView } from './swarm-view.ts';
-import { isBeforeStart } from './worker-of-service.ts';
+import { workerStats } from './worker-stats.ts';
 
 export interface SwarmRuntimeOptions {
   /** Managers of one swarm. */
@@ -41,23 +47,22 @@ const STOP_GRACE_MS = 10_000;
 const CREATE_ATTEMPTS = 3;
 const LOOK_EVERY_MS = 100;
 const WATCH_EVERY_MS = 1000;
-/** For a place on a node. */
-const PLACED_WITHIN_MS = 10_000;
-/** For the rest, which may include the pull of an image. */
-const STARTED_WITHIN_MS = 15 * 60_000;
 /** Beyond the time to stop. */
 const GONE_WITHIN_MS = 20_000;
 
 /**
- * One service with one replica per session on a Docker Swarm. Swarm chooses the node and ends what is unwanted; it
- * starts nothing again by itself. Workers outlive the orchestrator, and nothing is remembered that Swarm does not tell.
+ * One service with one replica per session on a Docker Swarm. It goes to the node that the plan proposes, or, if that
+ * does not fit, to the one that Swarm chooses; Swarm ends what is unwanted, and starts nothing again by itself. Workers outlive the orchestrator, and nothing is remembered that Swarm does not tell.
  */
-export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle, ImageSource {
+export class SwarmRuntime
+  implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, ImageSource, NodeSource
+{
   readonly #options: SwarmRuntimeOptions;
   readonly #managers: SwarmManagers;
   readonly #network: FleetNetwork;
   readonly #secrets: FleetSecrets;
   readonly #view: SwarmView;
+  readonly #start: ServiceStart;
   /** Calls for one session go one after the other. */
   readonly #turns = new Map<string, Promise<unknown>>();
 
@@ -68,6 +73,16 @@ export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle,
     this.#network = new FleetNetwork(this.#managers, fleetId, log);
     this.#secrets = new FleetSecrets(this.#managers, fleetId);
     this.#view = new SwarmView(this.#managers, fleetId);
+    this.#start = new ServiceStart({
+      managers: this.#managers,
+      network: this.#network,
+      secrets: this.#secrets,
+      view: this.#view,
+      fleetId,
+      image: options.image,
+      stopGraceMs: options.stopGraceMs ?? STOP_GRACE_MS,
+      clock,
+    });
   }
 
   /** A swarm that cannot be asked now may be there later: until then nothing is known of its workers. */
@@ -87,6 +102,10 @@ export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle,
 
   get image(): string {
     return this.#options.image;
+  }
+
+  checkImage(image: string): void {
+    checkReference(image);
   }
 
   /** The nodes fetch it by themselves; here it shows whether a manager can be asked about it. */
@@ -139,79 +158,53 @@ export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle,
     }
   }
 
+  /** Where a manager has never been asked yet there are none. */
+  nodes(): RuntimeNode[] {
+    return runtimeNodes(this.#view.lastNodes);
+  }
+
+  /** @throws FlotillaError `stats_unavailable` when no engine of ours runs on the worker's node */
+  async stats(sessionId: string): Promise<WorkerStats | null> {
+    const found = await this.#view.find(this.#nameOf(sessionId));
+    if (found?.worker.state !== 'running' || !found.task) return null;
+    return await workerStats(this.#managers, found.task, found.worker.node ?? 'none');
+  }
+
   logs(sessionId: string, { lines }: { lines: number }): Promise<string[]> {
     return this.#view.logs(this.#nameOf(sessionId), lines);
   }
 
-  async #ensure(spec: WorkerSpec): Promise<ObservedWorker> {
-    const name = this.#nameOf(spec.sessionId);
+  async #ensure(wanted: WorkerSpec): Promise<ObservedWorker> {
+    const { sessionId, epoch } = wanted;
+    let spec = wanted;
+    let refused: Refusal | undefined;
     for (let attempt = 1; ; attempt += 1) {
-      const present = await this.#view.find(name);
-      if (present && present.worker.epoch > spec.epoch) {
+      const present = await this.#view.find(this.#nameOf(sessionId));
+      if (present && present.worker.epoch > epoch) {
         throw conflict('newer_worker', 'A worker of a newer epoch is there already.');
       }
-      if (present?.worker.epoch === spec.epoch) return await this.#started(spec);
-      await this.#remove(spec.sessionId);
       try {
-        await this.#create(spec);
-        return await this.#started(spec);
+        if (present?.worker.epoch !== epoch) {
+          await this.#remove(sessionId);
+          await this.#start.create(spec);
+        }
+        const start = await this.#start.outcome(spec);
+        if ('worker' in start) return start.worker;
+        await this.#remove(sessionId);
+        if (start.staleNetwork !== undefined && attempt < CREATE_ATTEMPTS) {
+          await this.#network.renew(start.staleNetwork);
+          continue;
+        }
+        if (spec.node === undefined) throw notStarted(refused?.placed ? refused : start);
+        // Swarm knows better what fits where: then wherever it says, but not there, and nowhere that is closed.
+        const { node, ...anywhere } = spec;
+        spec = { ...anywhere, avoid: [...(spec.avoid ?? []), node] };
+        refused = start;
       } catch (error) {
-        // Its name was taken meanwhile: look again whose it is.
-        if (statusOf(error) !== 409 || attempt >= CREATE_ATTEMPTS) throw this.#startError(error);
+        // Its name was taken meanwhile, or its network was taken away: look again.
+        if (![404, 409].includes(statusOf(error) ?? 0) || attempt >= CREATE_ATTEMPTS) throw startError(error);
       }
     }
-  }
-
-  async #create(spec: WorkerSpec): Promise<void> {
-    const { fleetId, stopGraceMs = STOP_GRACE_MS } = this.#options;
-    const [network, image] = await Promise.all([
-      this.#network.id(),
-      exactImage(this.#managers, spec.image ?? this.#options.image),
-    ]);
-    try {
-      const secrets = await this.#secrets.create(spec, (path) => readFileSync(path));
-      const options = serviceOptions(spec, { fleetId, image, network, secrets, stopGraceMs });
-      await this.#managers.ask((docker) => docker.createService(options));
-    } catch (error) {
-      if (statusOf(error) === 404) this.#network.forget();
-      // Those that a service uses stay. Without an answer nothing is known, and nothing is taken away.
-      if (statusOf(error) !== null) await this.#secrets.remove(spec.sessionId).catch(() => undefined);
-      throw error;
-    }
-  }
-
-  /** Waits until the worker runs, or has ended, or will not start. */
-  async #started(spec: WorkerSpec): Promise<ObservedWorker> {
-    const { clock } = this.#options;
-    const name = this.#nameOf(spec.sessionId);
-    const beganAt = clock.monotonicMs();
-    for (;;) {
-      const found = await this.#view.find(name);
-      if (found === null) {
-        throw unavailable('worker_not_started', 'The service of the worker was taken away.');
-      }
-      const { worker, task } = found;
-      if (worker.state === 'exited') {
-        if (task?.Status.State !== 'rejected') return worker;
-        return await this.#giveUp(spec, task.Status.Err ?? 'the node rejected it');
-      }
-      if (task && !isBeforeStart(task)) return worker;
-      const waitedMs = clock.monotonicMs() - beganAt;
-      const placed = (task?.NodeID ?? '') !== '';
-      if (waitedMs > (placed ? STARTED_WITHIN_MS : PLACED_WITHIN_MS)) {
-        return await this.#giveUp(spec, task?.Status.Err ?? 'it did not start in time');
-      }
-      await clock.sleep(LOOK_EVERY_MS);
-    }
-  }
-
-  async #giveUp(spec: WorkerSpec, why: string): Promise<never> {
-    await this.#remove(spec.sessionId);
-    const missing = /no such image|manifest unknown|pull access denied/i.test(why);
-    throw unavailable(
-      missing ? 'image_missing' : 'worker_not_started',
-      `The swarm could not start the worker: ${why}`,
-    );
   }
 
   /** With all that is its own, and until nothing of it runs any more. */
@@ -220,6 +213,7 @@ export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle,
     await this.#managers.unless([404], (docker) => docker.getService(name).remove());
     await this.#until(async () => !(await this.#view.anyRuns(sessionId)), sessionId);
     await this.#secrets.remove(sessionId);
+    await this.#network.removeOld();
   }
 
   async #until(check: () => Promise<boolean>, sessionId: string): Promise<void> {
@@ -231,14 +225,6 @@ export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle,
       }
       await clock.sleep(LOOK_EVERY_MS);
     }
-  }
-
-  /** An answer of the engine becomes a sentence that a session can show. */
-  #startError(error: unknown): unknown {
-    if (error instanceof FlotillaError || statusOf(error) === null) return error;
-    return unavailable('worker_not_started', `The swarm could not start the worker: ${reasonOf(error)}`, {
-      cause: error,
-    });
   }
 
   #nameOf(sessionId: string): string {
@@ -256,4 +242,19 @@ export class SwarmRuntime implements WorkerRuntime, LogSource, RuntimeLifecycle,
     this.#turns.set(sessionId, done);
     return mine;
   }
+}
+
+function notStarted({ why, placed }: Refusal): unknown {
+  if (!placed) return unavailable('no_place', `No node of the swarm takes the worker: ${why}`);
+  const missing = /no such image|manifest unknown|pull access denied/i.test(why);
+  const code = missing ? 'image_missing' : 'worker_not_started';
+  return unavailable(code, `The swarm could not start the worker: ${why}`);
+}
+
+/** An answer of the engine becomes a sentence that a session can show. */
+function startError(error: unknown): unknown {
+  if (error instanceof FlotillaError || statusOf(error) === null) return error;
+  return unavailable('worker_not_started', `The swarm could not start the worker: ${reasonOf(error)}`, {
+    cause: error,
+  });
 }

@@ -3,6 +3,7 @@ import { linesOf } from '../docker/container-log.ts';
 import { LABEL } from '../docker/container-spec.ts';
 import type { SwarmManagers } from './managers.ts';
 import type { NodeFacts, ServiceFacts, TaskFacts } from './swarm-facts.ts';
+import { namedNodes, type SwarmNodes } from './swarm-nodes.ts';
 import { isBeforeStart, mayRun, type ServiceWorker, workerOf } from './worker-of-service.ts';
 
 const LAST_LINES = 20;
@@ -15,6 +16,7 @@ export class SwarmView {
   readonly #fleetId: string;
   /** The last words of tasks that have ended, by task id. */
   readonly #lastLines = new Map<string, readonly string[]>();
+  #lastNodes: SwarmNodes = new Map();
 
   constructor(managers: SwarmManagers, fleetId: string) {
     this.#managers = managers;
@@ -25,7 +27,7 @@ export class SwarmView {
     const [services, tasks, nodes] = await Promise.all([
       this.#services({ label: [this.#ofFleet] }),
       this.#tasks({ label: [this.#ofFleet] }),
-      this.#nodes(),
+      this.nodes(),
     ]);
     const byService = groupByService(tasks);
     const ids = new Set(tasks.map(({ ID }) => ID));
@@ -46,20 +48,20 @@ export class SwarmView {
     )) as ServiceFacts | null;
     if (service === null) return null;
     const sessionId = service.Spec.Labels?.[LABEL.session] ?? '';
-    const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.#nodes()]);
+    const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.nodes()]);
     const own = tasks.filter(({ ServiceID }) => ServiceID === service.ID);
     return await this.#withLastLines(workerOf(service, own, nodes, this.#managers.nowMs()));
   }
 
   /** Whether a container of the session may still run on a node that answers, be its service there or not. */
   async anyRuns(sessionId: string): Promise<boolean> {
-    const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.#nodes()]);
+    const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.nodes()]);
     return tasks.some((task) => mayRun(task, nodes));
   }
 
   /** What changes by session when something happens to its worker. */
   async marks(): Promise<Map<string, string>> {
-    const [tasks, nodes] = await Promise.all([this.#tasks({ label: [this.#ofFleet] }), this.#nodes()]);
+    const [tasks, nodes] = await Promise.all([this.#tasks({ label: [this.#ofFleet] }), this.nodes()]);
     const marks = new Map<string, string>();
     for (const task of tasks) {
       const sessionId = task.Spec.ContainerSpec?.Labels?.[LABEL.session] ?? '';
@@ -72,6 +74,17 @@ export class SwarmView {
   async logs(name: string, lines: number): Promise<string[]> {
     const found = await this.find(name);
     return found?.task ? await this.#logOf(found.task, lines) : [];
+  }
+
+  async nodes(): Promise<SwarmNodes> {
+    const found = (await this.#managers.ask((docker) => docker.listNodes())) as NodeFacts[];
+    this.#lastNodes = namedNodes(found);
+    return this.#lastNodes;
+  }
+
+  /** As of the last look at anything. */
+  get lastNodes(): SwarmNodes {
+    return this.#lastNodes;
   }
 
   get #ofFleet(): string {
@@ -114,11 +127,6 @@ export class SwarmView {
   async #tasks(filters: Record<string, string[]>): Promise<TaskFacts[]> {
     const query = { filters: JSON.stringify(filters) };
     return (await this.#managers.ask((docker) => docker.listTasks(query))) as TaskFacts[];
-  }
-
-  async #nodes(): Promise<Map<string, NodeFacts>> {
-    const found = (await this.#managers.ask((docker) => docker.listNodes())) as NodeFacts[];
-    return new Map(found.map((node) => [node.ID, node]));
   }
 }
 

@@ -2,7 +2,8 @@ import type { WorkerExit } from '../../../domain/worker-exit.ts';
 import type { ObservedWorker } from '../../../services/fleet/ports.ts';
 import { LABEL } from '../docker/container-spec.ts';
 import { PARKED_LABEL } from './service-spec.ts';
-import type { NodeFacts, ServiceFacts, TaskFacts } from './swarm-facts.ts';
+import type { ServiceFacts, TaskFacts } from './swarm-facts.ts';
+import type { SwarmNodes } from './swarm-nodes.ts';
 
 /** Before the container of a task runs. */
 const BEFORE_START = new Set([
@@ -18,6 +19,8 @@ const BEFORE_START = new Set([
 const OVER = new Set(['complete', 'shutdown', 'failed', 'rejected', 'remove', 'orphaned', 'lost']);
 /** A service gets its task at once; one that has none later had it taken out of the history. */
 const TASK_WITHIN_MS = 10_000;
+/** An orderly end, and the two signals of a stop. */
+const ENDED_BY_US = new Set([0, 137, 143]);
 /** Beyond 128 an exit code names the signal. */
 const SIGNALS: Record<number, string> = { 134: 'SIGABRT', 137: 'SIGKILL', 139: 'SIGSEGV', 143: 'SIGTERM' };
 
@@ -28,7 +31,7 @@ export interface ServiceWorker {
 }
 
 /** Whether the container of a task may still run on a node that answers. */
-export function mayRun(task: TaskFacts, nodes: ReadonlyMap<string, NodeFacts>): boolean {
+export function mayRun(task: TaskFacts, nodes: SwarmNodes): boolean {
   return !OVER.has(task.Status.State) && !isCutOff(task, nodes) && !neverStarts(task);
 }
 
@@ -40,7 +43,7 @@ export function mayRun(task: TaskFacts, nodes: ReadonlyMap<string, NodeFacts>): 
 export function workerOf(
   service: ServiceFacts,
   tasks: readonly TaskFacts[],
-  nodes: ReadonlyMap<string, NodeFacts>,
+  nodes: SwarmNodes,
   nowMs: number,
 ): ServiceWorker {
   const labels = service.Spec.Labels ?? {};
@@ -57,8 +60,7 @@ export function workerOf(
   const task = real.find((each) => mayRun(each, nodes)) ?? real[0] ?? null;
   const sinceMs = Date.parse(task?.Status.Timestamp ?? service.CreatedAt);
   const ran = (untilMs: number, fromMs: number): number => Math.max(1, untilMs - fromMs) || 1;
-  const node =
-    task?.NodeID === undefined ? null : (nodes.get(task.NodeID)?.Description?.Hostname ?? task.NodeID);
+  const node = task?.NodeID ? (nodes.get(task.NodeID)?.name ?? task.NodeID) : null;
   if (task ? mayRun(task, nodes) : !isParked && nowMs - sinceMs < TASK_WITHIN_MS) {
     return { task, worker: { ...identity, node, state: 'running', ranMs: ran(nowMs, sinceMs), exit: null } };
   }
@@ -66,23 +68,23 @@ export function workerOf(
   return { task, worker: { ...identity, node, state: 'exited', ranMs, exit: exitOf(task, node, nodes) } };
 }
 
-function exitOf(
-  task: TaskFacts | null,
-  node: string | null,
-  nodes: ReadonlyMap<string, NodeFacts>,
-): WorkerExit {
+function exitOf(task: TaskFacts | null, node: string | null, nodes: SwarmNodes): WorkerExit {
   const unknown = { code: null, signal: null, lastLines: [] };
   if (!task) return { ...unknown, cause: 'Swarm has no task of it any more' };
   const { State: state, Err: error, ContainerStatus: container } = task.Status;
-  if (!OVER.has(state) && isCutOff(task, nodes)) return { ...unknown, cause: `node ${node} is down` };
-  if (state === 'orphaned' || state === 'lost') return { ...unknown, cause: `node ${node} was lost` };
+  const lost = (cause: string): WorkerExit => ({ ...unknown, cause, byNode: true });
+  if (!OVER.has(state) && isCutOff(task, nodes)) return lost(`node ${node} is down`);
+  if (state === 'orphaned' || state === 'lost') return lost(`node ${node} was lost`);
   if (!container?.ContainerID) return { ...unknown, cause: `the worker did not start: ${error ?? state}` };
   const code = container.ExitCode ?? 0;
+  // Swarm does not tell why a task was ended; it ends everything on a node that it drains.
+  const drained = nodes.get(task.NodeID ?? '')?.Spec?.Availability === 'drain' && ENDED_BY_US.has(code);
+  if (drained) return { ...unknown, code, cause: `node ${node} is drained by Swarm`, byNode: true };
   const plain = error === undefined || /^task: non-zero exit \(\d+\)$/.test(error);
   return { code, signal: SIGNALS[code] ?? null, cause: plain ? null : error, lastLines: [] };
 }
 
-const isCutOff = (task: TaskFacts, nodes: ReadonlyMap<string, NodeFacts>): boolean =>
+const isCutOff = (task: TaskFacts, nodes: SwarmNodes): boolean =>
   (task.NodeID ?? '') !== '' && nodes.get(task.NodeID ?? '')?.Status.State !== 'ready';
 
 /** Told to end before it was given to a node. */
