@@ -16,8 +16,8 @@ import { LIGHT_IMAGE } from './plain-image.ts';
 export interface OrchestratorProcess {
   readonly redis: ReturnType<typeof createRedis>;
   readonly dataDir: string;
-  /** Until it answers. */
-  start(): Promise<void>;
+  /** Until it answers. @param env for this start and the next ones */
+  start(env?: Record<string, string>): Promise<void>;
   /** Until its runner leads the fleet since the last start. */
   leads(): Promise<void>;
   kill(signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
@@ -40,6 +40,7 @@ export interface OrchestratorProcessOptions {
   fleetId: string;
   /** The address of this machine as containers reach it. */
   gateway: string;
+  /** Further variables. */
   env?: Record<string, string>;
 }
 
@@ -60,6 +61,7 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
   const apiKey = randomBytes(12).toString('hex');
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
+  const env: Record<string, string> = { DOCKER_HOSTS: options.hosts, ...options.env };
   let child: ChildProcess | undefined;
   let leading = Promise.withResolvers<void>();
 
@@ -104,7 +106,8 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
     call,
     lastLines,
     leads: () => leading.promise,
-    async start() {
+    async start(changed = {}) {
+      Object.assign(env, changed);
       leading = Promise.withResolvers<void>();
       const begun = leading;
       const started = spawn(process.execPath, [MAIN], {
@@ -124,11 +127,10 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
           WORKER_RUNTIME: 'docker',
           WORKER_IMAGE: LIGHT_IMAGE,
           FLEET_ID: options.fleetId,
-          DOCKER_HOSTS: options.hosts,
           ORCHESTRATOR_URL: `http://${options.gateway}:${port}`,
           // Light workers ask nobody; with it no version is fetched either.
           WHATSAPP_WS_URL: 'wss://whatsapp.invalid',
-          ...options.env,
+          ...env,
         },
       });
       child = started;
@@ -157,7 +159,7 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
       if (status !== 201) throw new Error(`${status} ${JSON.stringify(body)}`);
       return body.session.id;
     },
-    until: (sessionId, states, timeoutMs = 30_000) => {
+    until: (sessionId, states, timeoutMs = 60_000) => {
       let last = '';
       return within(`${sessionId} ${states.join(' or ')}`, timeoutMs, async () => {
         const { body } = await ask('GET', `/api/sessions/${sessionId}`);

@@ -1,0 +1,105 @@
+import { describe, expect, test } from 'vitest';
+import {
+  DEFAULT_FLEET_POLICY,
+  type FleetAction,
+  type FleetFacts,
+  type PlannedSession,
+  type PlannedWorker,
+} from '../../src/domain/fleet-model.ts';
+import { plan } from '../../src/domain/fleet-plan.ts';
+import { unknownReason } from '../../src/domain/unknown-worker.ts';
+
+const WHY = 'the node b, where it runs, does not answer';
+const session = (over: Partial<PlannedSession> = {}): PlannedSession => ({
+  id: 's1',
+  desired: 'running',
+  state: 'connected',
+  generation: 1,
+  epoch: 7,
+  crashes: 0,
+  notBeforeMs: null,
+  logout: false,
+  direct: false,
+  hasProxy: true,
+  reason: null,
+  ...over,
+});
+const worker = (over: Partial<PlannedWorker> = {}): PlannedWorker => ({
+  sessionId: 's1',
+  epoch: 7,
+  generation: 1,
+  state: 'running',
+  ranMs: 500_000,
+  exit: null,
+  node: 'b',
+  unknown: WHY,
+  ...over,
+});
+const ended = { code: 1, signal: null, cause: null, lastLines: [] };
+/** The last sign of life was long ago. */
+const facts = (over: Partial<FleetFacts> = {}): FleetFacts => ({
+  bindings: new Map([['s1', true]]),
+  beatAgeMs: new Map([['s1', 500_000]]),
+  observingForMs: 1_000_000,
+  busy: new Set(),
+  startsUnderWay: 0,
+  refusals: new Map(),
+  unlinkingForMs: new Map(),
+  orphanForMs: new Map(),
+  freeProfiles: 0,
+  freeProxySlots: 5,
+  random: () => 0,
+  ...over,
+});
+const planned = (sessions: PlannedSession[], workers: PlannedWorker[], over: Partial<FleetFacts> = {}) =>
+  plan(sessions, workers, facts(over), { ...DEFAULT_FLEET_POLICY, autoProvision: false }, 0).filter(
+    ({ type }) => !/lert/.test(type),
+  );
+const explained: FleetAction = { type: 'explain', sessionId: 's1', reason: unknownReason(WHY) };
+
+describe('a worker of which nothing is known', () => {
+  test.each<[string, PlannedSession, PlannedWorker, FleetAction[]]>([
+    ['is not silent', session(), worker(), [explained]],
+    ['said once', session({ reason: unknownReason(WHY) }), worker(), []],
+    ['has not ended', session(), worker({ state: 'exited', exit: ended }), [explained]],
+    ['is not replaced', session({ generation: 2, state: 'pending' }), worker(), [explained]],
+    ['is not stopped', session({ desired: 'stopped' }), worker(), [explained]],
+    ['is not deleted', session({ desired: 'deleted' }), worker(), [explained]],
+  ])('%s', (_, one, its, expected) => expect(planned([one], [its])).toEqual(expected));
+
+  test('is not stopped if its session is unknown', () => {
+    expect(planned([], [worker()])).toEqual([]);
+    expect(planned([], [{ ...worker(), unknown: undefined } as unknown as PlannedWorker])).toHaveLength(1);
+  });
+
+  test('is nobody any more when it is known again, whatever is to be done then', () => {
+    const { unknown: _, ...known } = worker();
+    const over: FleetAction = { type: 'explain', sessionId: 's1', reason: null };
+    const before = session({ reason: unknownReason(WHY) });
+    expect(planned([before], [known], { beatAgeMs: new Map([['s1', 1000]]) })).toEqual([over]);
+    expect(planned([before], [{ ...known, state: 'exited', exit: ended }])).toMatchObject([
+      over,
+      { type: 'restart' },
+      { type: 'remove' },
+    ]);
+    expect(planned([{ ...before, state: 'pending' }], [])).toMatchObject([over, { type: 'start' }]);
+    expect(planned([session({ reason: 'something else' })], [known])).not.toContainEqual(over);
+  });
+
+  test('keeps sessions from leaving nodes that drain: this is no time for moves', () => {
+    const node = (name: string, over = {}) => ({ name, capacity: 9, open: true, draining: false, ...over });
+    const nodes = [node('a', { open: false, draining: true }), node('b', { open: false }), node('c')];
+    const placement = { nodes, moves: new Map(), proxies: new Map(), startsUnderWay: new Map() };
+    const { unknown: _, ...known } = worker({ sessionId: 's2', node: 'a' });
+    const sessions = [session({ reason: unknownReason(WHY) }), session({ id: 's2' })];
+    const bindings = new Map([
+      ['s1', true],
+      ['s2', true],
+    ]);
+    const over = { placement, bindings, beatAgeMs: new Map([['s2', 1000]]) };
+    expect(planned(sessions, [worker(), known], over)).toEqual([]);
+    expect(planned(sessions.slice(1), [known], over)).toEqual([
+      { type: 'move', sessionId: 's2', fromNode: 'a' },
+    ]);
+  });
+});
