@@ -37,6 +37,8 @@ import { SessionStates } from '../services/sessions/session-states.ts';
 import { SessionService } from '../services/sessions/sessions.ts';
 import { WorkerCommands } from '../services/sessions/worker-commands.ts';
 import { WorkerReports } from '../services/sessions/worker-reports.ts';
+import type { Upgrades } from '../services/upgrades/upgrades.ts';
+import { composeUpgrades } from './compose-upgrades.ts';
 import type { RouteModule } from './http/route.ts';
 import { eventRoutes } from './http/routes/events.ts';
 import { nodeRoutes } from './http/routes/nodes.ts';
@@ -100,6 +102,7 @@ export interface Fleet {
   runner: FleetRunner;
   nodes: FleetNodes;
   migrations: Migrations;
+  upgrades: Upgrades;
   routes: RouteModule[];
   /** Moves the sessions of a proxy (its line) to others. */
   rebindProxy(proxy: string): Promise<void>;
@@ -161,6 +164,7 @@ export function composeFleet(options: FleetOptions): Fleet {
     wipeAuth: (sessionId) => auth.wipe(sessionId),
     log,
   });
+  const { upgrades, ...upgrading } = composeUpgrades(options);
   const actions = new FleetActions({
     ...shared,
     runtime,
@@ -177,7 +181,7 @@ export function composeFleet(options: FleetOptions): Fleet {
     eraseAuth: (sessionId) => auth.erase(sessionId),
     eraseTraces: async (sessionId) => await runtime.removeLogs?.(sessionId),
     specFor: (session, binding, epoch, image) => workerSpec(session, binding, epoch, image, options.worker),
-    imageFor: async () => null,
+    imageFor: (session) => upgrades.imageFor(session),
     policy,
     log,
   });
@@ -215,6 +219,7 @@ export function composeFleet(options: FleetOptions): Fleet {
     clock,
     log,
   });
+  const conductor = upgrading.conductor({ lease, sessions, fleet: signals });
   const logs = runtime.logs ? { logs: runtime.logs.bind(runtime) } : null;
   return {
     sessions,
@@ -222,9 +227,11 @@ export function composeFleet(options: FleetOptions): Fleet {
     runner,
     nodes,
     migrations,
+    upgrades,
     routes: [
       sessionRoutes({ sessions, logs }),
       nodeRoutes({ nodes, migrations, sessions }),
+      upgrading.routes,
       workerEventRoutes({ reports }),
       workerAuthRoutes({ auth }),
       eventRoutes({ feed: options.feed, stopping: options.stopping }),
@@ -239,8 +246,10 @@ export function composeFleet(options: FleetOptions): Fleet {
         await auth.verifyKey();
         await runtime.open();
         await runner.start();
+        await conductor.start();
       },
       async stop() {
+        await conductor.stop();
         await runner.stop();
         await runtime.close({ graceMs: STOP_GRACE_MS });
       },

@@ -20,7 +20,7 @@ import { HintChannel } from './hint-channel.ts';
 import { killRest, killTree, ProcessRecords } from './leftovers.ts';
 import { statsOf } from './process-stats.ts';
 import { readLastLines, removeLog, WorkerLog } from './worker-log.ts';
-import { BUILT_IN, workerProgram } from './worker-release.ts';
+import { BUILT_IN, checkRelease, workerProgram } from './worker-release.ts';
 
 export interface ProcessRuntimeOptions {
   /** Holds `logs/` and `run/workers/`. */
@@ -65,6 +65,10 @@ export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, Ru
     this.#options = options;
     this.#records = new ProcessRecords(join(options.dataDir, 'run', 'workers'), options.clock);
     this.#setpriv = options.tie === 'channel' ? undefined : findSetpriv();
+  }
+
+  checkImage(image: string): void {
+    checkRelease(image);
   }
 
   async prepareImage(image: string): Promise<void> {

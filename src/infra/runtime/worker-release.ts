@@ -15,6 +15,15 @@ const PROGRAMS = [
   ['main.mjs'],
 ];
 
+/** @throws FlotillaError 400 `invalid_image` */
+export function checkRelease(image: string): void {
+  if (NAME.test(image)) return;
+  throw invalid(
+    'invalid_image',
+    `WORKER_RUNTIME=process runs workers from ${BUILT_IN}, or from a directory of this name below DATA_DIR/releases; ${image} is no such name.`,
+  );
+}
+
 /**
  * What the process runtime takes for an image: a directory below `releases/` of the data directory, with another
  * version of the project in it. Only there, so that whoever holds the API key cannot name any program.
@@ -25,13 +34,8 @@ export function workerProgram(
   { dataDir, workerEntry }: { dataDir: string; workerEntry?: string },
   image: string = BUILT_IN,
 ): string {
+  checkRelease(image);
   if (image === BUILT_IN) return workerEntry ?? beside();
-  if (!NAME.test(image)) {
-    throw invalid(
-      'invalid_image',
-      `WORKER_RUNTIME=process runs workers from ${BUILT_IN} or from the name of a directory below DATA_DIR/releases; ${image} is no such name.`,
-    );
-  }
   const directory = join(dataDir, 'releases', image);
   const found = PROGRAMS.map((path) => join(directory, ...path)).find(isReadable);
   if (found !== undefined) return found;

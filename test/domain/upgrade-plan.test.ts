@@ -1,0 +1,311 @@
+import { describe, expect, test } from 'vitest';
+import type {
+  MemberState,
+  UpgradeFacts,
+  UpgradeMember,
+  UpgradeOptions,
+  UpgradeSession,
+} from '../../src/domain/upgrade-model.ts';
+import { chooseCanaries, planUpgrade } from '../../src/domain/upgrade-plan.ts';
+
+const OLD = 'worker:1';
+const NEW = 'worker:2';
+const OPTIONS: UpgradeOptions = {
+  canarySessions: 1,
+  watchSeconds: 60,
+  parallel: 2,
+  connectSeconds: 30,
+  maxFailed: 0,
+  maxFailedSends: 2,
+  onFailure: 'stop',
+};
+
+const session = (id: string, over: Partial<UpgradeSession> = {}): UpgradeSession => ({
+  id,
+  phone: `phone-${id}`,
+  proxy: `proxy-${id}`,
+  desired: 'running',
+  state: 'connected',
+  reason: null,
+  epoch: 10,
+  image: null,
+  workerImage: OLD,
+  unwantedEnds: 3,
+  ...over,
+});
+const onNew = (id: string, over: Partial<UpgradeSession> = {}): UpgradeSession =>
+  session(id, { epoch: 11, image: NEW, workerImage: NEW, ...over });
+const member = (sessionId: string, state: MemberState, over: Partial<UpgradeMember> = {}): UpgradeMember => ({
+  sessionId,
+  canary: false,
+  state,
+  reason: null,
+  beforeImage: state === 'waiting' ? null : OLD,
+  wasConnected: state !== 'waiting',
+  epochBefore: 10,
+  endsBefore: 3,
+  failedBefore: 0,
+  ...over,
+});
+const canary = (id: string, state: MemberState, over: Partial<UpgradeMember> = {}): UpgradeMember =>
+  member(id, state, { canary: true, ...over });
+
+function planned(over: Partial<UpgradeFacts>) {
+  const steps = planUpgrade({
+    state: 'rolling',
+    image: NEW,
+    fromImage: OLD,
+    options: OPTIONS,
+    wasDone: false,
+    watchedMs: 0,
+    members: [],
+    sessions: [],
+    offlineMs: new Map(),
+    failedSends: new Map(),
+    ...over,
+  });
+  return steps.map((step) => {
+    if (step.type === 'settle')
+      return `${step.sessionId} ${step.state}${step.reason ? `: ${step.reason}` : ''}`;
+    if (step.type === 'enter') return `→ ${step.state}${step.reason ? `: ${step.reason}` : ''}`;
+    return step.type === 'watch' ? 'watch' : `${step.type} ${step.sessionId}`;
+  });
+}
+
+describe('canaries', () => {
+  test('go first, alone', () => {
+    const sessions = [session('a'), session('b')];
+    expect(planned({ state: 'canary', members: [canary('a', 'waiting')], sessions })).toEqual(['replace a']);
+  });
+
+  test('are watched once all are connected, and then the rest follows', () => {
+    const members = [canary('a', 'upgraded'), canary('b', 'upgraded')];
+    const sessions = [onNew('a'), onNew('b'), session('c')];
+    expect(planned({ state: 'canary', members, sessions })).toEqual(['watch']);
+    expect(planned({ state: 'canary', members, sessions, watchedMs: 60_000 })).toEqual(['→ rolling']);
+    const shaky = [onNew('a'), onNew('b', { state: 'reconnecting' }), session('c')];
+    expect(planned({ state: 'canary', members, sessions: shaky })).toEqual([]);
+  });
+
+  test('none: the rest follows at once', () => {
+    expect(planned({ state: 'canary', sessions: [session('a')] })).toEqual(['→ rolling']);
+  });
+
+  test.each([
+    ['its worker ended', { unwantedEnds: 4, reason: 'exit 1' }, 'its worker ended (exit 1)'],
+    ['twice', { unwantedEnds: 5 }, 'its worker ended 2 times'],
+    ['failed', { state: 'failed' as const, reason: 'bad image' }, 'it is failed (bad image)'],
+    ['logged out', { state: 'logged_out' as const }, 'it is logged_out'],
+    ['to be paired anew', { state: 'pairing' as const }, 'it asks to be paired anew'],
+  ])('%s: the upgrade stops', (_, over, reason) => {
+    for (const state of ['replacing', 'upgraded'] as const) {
+      const facts = { state: 'canary' as const, members: [canary('a', state)], sessions: [onNew('a', over)] };
+      expect(planned(facts)).toEqual([`a failed: ${reason}`, `→ failed: canary a: ${reason}`]);
+    }
+  });
+
+  test('without a connection for too long, or with too many failed messages: the upgrade stops', () => {
+    const members = [canary('a', 'upgraded')];
+    const late = new Map([['a', 30_001]]);
+    const sessions = [onNew('a', { state: 'reconnecting', reason: 'no route' })];
+    expect(planned({ state: 'canary', members, sessions, offlineMs: new Map([['a', 29_999]]) })).toEqual([]);
+    expect(planned({ state: 'canary', members, sessions, offlineMs: late }).at(-1)).toBe(
+      '→ failed: canary a: it was not connected within 30 s (no route)',
+    );
+    const sends = (count: number) => ({ sessions: [onNew('a')], failedSends: new Map([['a', count]]) });
+    const before = [canary('a', 'upgraded', { failedBefore: 5 })];
+    expect(planned({ state: 'canary', members: before, ...sends(7) })).toEqual(['watch']);
+    expect(planned({ state: 'canary', members: before, ...sends(8) }).at(-1)).toBe(
+      '→ failed: canary a: 3 of its messages have failed',
+    );
+  });
+
+  test('that all prove nothing are a failure, too; one that goes does not hold up the others', () => {
+    const gone = [session('a', { desired: 'stopped' })];
+    const skipped = 'a skipped: stopped or deleted meanwhile';
+    const members = [canary('a', 'replacing')];
+    expect(planned({ state: 'canary', members, sessions: gone })).toEqual([
+      skipped,
+      '→ failed: canary a: stopped or deleted meanwhile',
+    ]);
+    const two = [...members, canary('b', 'upgraded')];
+    expect(planned({ state: 'canary', members: two, sessions: [...gone, onNew('b')] })).toEqual([
+      skipped,
+      'watch',
+    ]);
+  });
+
+  test('a rollback is entered if that was asked for', () => {
+    const sessions = [onNew('a', { unwantedEnds: 4 })];
+    const options = { ...OPTIONS, onFailure: 'rollback' as const };
+    expect(planned({ state: 'canary', members: [canary('a', 'replacing')], sessions, options }).at(-1)).toBe(
+      '→ rolling_back: canary a: its worker ended',
+    );
+  });
+
+  test('are chosen among connected ones, from different phones and proxies first', () => {
+    const sessions = [
+      session('z', { state: 'reconnecting' }),
+      session('a', { phone: '1', proxy: 'p' }),
+      session('b', { phone: '2', proxy: 'p' }),
+      session('c', { phone: '1', proxy: 'q' }),
+      session('d', { phone: '3', proxy: 'q' }),
+      onNew('e'),
+    ];
+    expect(chooseCanaries(sessions, NEW, 0)).toEqual([]);
+    expect(chooseCanaries(sessions, NEW, 2)).toEqual(['a', 'd']);
+    expect(chooseCanaries(sessions, NEW, 3)).toEqual(['a', 'd', 'b']);
+    expect(chooseCanaries(sessions, NEW, 9)).toEqual(['a', 'd', 'b', 'c']);
+  });
+});
+
+describe('the rest', () => {
+  test('follows a few at a time, and never two of a phone or a proxy', () => {
+    const sessions = [
+      session('a', { phone: '1' }),
+      session('b', { phone: '1' }),
+      session('c', { proxy: 'p' }),
+      session('d', { proxy: 'p' }),
+      session('e'),
+    ];
+    expect(planned({ sessions })).toEqual(['replace a', 'replace c']);
+    expect(planned({ sessions, options: { ...OPTIONS, parallel: 9 } })).toEqual([
+      'replace a',
+      'replace c',
+      'replace e',
+    ]);
+    // One that is under way counts, whatever it looks like now.
+    const members = [member('a', 'replacing')];
+    const moving = [
+      onNew('a', { phone: '1', epoch: 10, state: 'pending', workerImage: OLD }),
+      ...sessions.slice(1),
+    ];
+    expect(planned({ sessions: moving, members })).toEqual(['replace c']);
+  });
+
+  test('sessions with trouble of their own come last, and prove nothing', () => {
+    const sessions = [session('a', { state: 'reconnecting' }), session('b')];
+    expect(planned({ sessions, options: { ...OPTIONS, parallel: 1 } })).toEqual(['replace b']);
+    const members = [member('a', 'replacing', { wasConnected: false })];
+    const late = { offlineMs: new Map([['a', 30_001]]) };
+    expect(planned({ members, sessions: [onNew('a', { state: 'reconnecting' })], ...late })).toEqual([
+      'a skipped: it was not connected within 30 s',
+      '→ done',
+    ]);
+    expect(planned({ members, sessions: [onNew('a', { state: 'pairing' })] })).toEqual([
+      'a upgraded',
+      '→ done',
+    ]);
+  });
+
+  test('a session without a worker only gets the image, and resting ones are left alone', () => {
+    const waiting = session('a', { state: 'pending', epoch: 0, workerImage: null });
+    const resting = [
+      session('b', { desired: 'stopped', state: 'stopped' }),
+      session('c', { state: 'failed' }),
+    ];
+    expect(planned({ sessions: [waiting, ...resting] })).toEqual(['replace a']);
+    const after = { ...waiting, image: NEW };
+    const members = [member('a', 'skipped', { wasConnected: false })];
+    expect(planned({ sessions: [after, ...resting], members })).toEqual(['→ done']);
+  });
+
+  test('a worker that is there but not of the new image is not back', () => {
+    const members = [member('a', 'replacing')];
+    expect(planned({ members, sessions: [session('a', { image: NEW })] })).toEqual([]);
+    expect(planned({ members, sessions: [session('a', { image: NEW, epoch: 11 })] })).toEqual([]);
+    expect(planned({ members, sessions: [onNew('a')] })).toEqual(['a upgraded', '→ done']);
+  });
+
+  test('stops above so many failures, also of one that was fine at first', () => {
+    const members = [member('a', 'upgraded'), member('b', 'failed', { reason: 'late' })];
+    const sessions = [onNew('a', { unwantedEnds: 4 }), onNew('b'), session('c')];
+    const one = { ...OPTIONS, maxFailed: 1 };
+    expect(planned({ members, sessions, options: one })).toEqual([
+      'a failed: its worker ended',
+      '→ failed: session a: its worker ended (and 1 more)',
+    ]);
+    const others = [onNew('b'), session('c')];
+    expect(planned({ members: [member('b', 'failed')], sessions: others, options: one })).toEqual([
+      'replace c',
+    ]);
+  });
+
+  test('nothing happens while it is paused, failed, prepared or over', () => {
+    for (const state of ['preparing', 'paused', 'failed', 'done', 'rolled_back'] as const) {
+      expect(planned({ state, sessions: [session('a')] })).toEqual([]);
+    }
+  });
+});
+
+describe('the way back', () => {
+  const state = 'rolling_back' as const;
+
+  test('broken ones first, gently, and what was not touched stays', () => {
+    const members = [
+      canary('a', 'upgraded'),
+      member('b', 'failed'),
+      member('c', 'replacing'),
+      member('d', 'waiting', { wasConnected: false }),
+    ];
+    const sessions = [
+      onNew('a'),
+      onNew('b', { state: 'failed' }),
+      onNew('c', { state: 'starting' }),
+      session('d'),
+      session('e'),
+    ];
+    expect(planned({ state, members, sessions })).toEqual(['d returned', 'return b', 'return c']);
+  });
+
+  test('is over when all are back, with whatever came of it', () => {
+    const returning = (id: string) => member(id, 'returning', { epochBefore: 11 });
+    const back = (id: string, over: Partial<UpgradeSession> = {}) => session(id, { epoch: 12, ...over });
+    const members = [returning('a'), returning('b'), returning('c')];
+    expect(
+      planned({
+        state,
+        members,
+        sessions: [
+          back('a'),
+          back('b', { state: 'failed', reason: 'no proxy' }),
+          back('c', { state: 'starting' }),
+        ],
+        offlineMs: new Map([['c', 30_001]]),
+      }),
+    ).toEqual([
+      'a returned',
+      'b returned: no proxy',
+      'c returned: it was not connected within 30 s',
+      '→ rolled_back',
+    ]);
+    expect(planned({ state, members, sessions: [back('a'), back('b'), onNew('c')] })).toEqual([
+      'a returned',
+      'b returned',
+    ]);
+  });
+
+  test('one that was stopped meanwhile only loses the image', () => {
+    const members = [member('a', 'upgraded'), member('b', 'upgraded')];
+    const sessions = [onNew('a', { desired: 'stopped', state: 'stopped' })];
+    expect(planned({ state, members, sessions })).toEqual([
+      'b returned: stopped or deleted meanwhile',
+      'return a',
+    ]);
+  });
+
+  test('a device that was unlinked is for a person', () => {
+    const sessions = [onNew('a', { state: 'logged_out', image: null })];
+    expect(planned({ state, members: [member('a', 'failed')], sessions })).toEqual([
+      'a returned',
+      '→ rolled_back',
+    ]);
+  });
+
+  test('of one that was done takes those along that have come since', () => {
+    const done = { state, wasDone: true, members: [member('a', 'upgraded')] };
+    const sessions = [onNew('a', { image: null }), onNew('new', { image: null }), session('old')];
+    expect(planned({ ...done, sessions })).toEqual(['return a', 'return new']);
+    expect(planned({ ...done, wasDone: false, sessions })).toEqual(['return a']);
+  });
+});
