@@ -27,6 +27,8 @@ export function createRedis({
   const redis = new Redis(url, {
     connectionName: `flotilla:${name}`,
     enableAutoPipelining: true,
+    // What comes often is gathered before (outbox-turns.ts); to gather it again would cost another turn.
+    autoPipeliningIgnoredCommands: ['evalsha'],
     ...(commandTimeoutMs === null ? {} : { commandTimeout: commandTimeoutMs }),
     connectTimeout: 5000,
     maxRetriesPerRequest: 2,

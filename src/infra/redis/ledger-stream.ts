@@ -31,7 +31,7 @@ export class RedisLedgerStream implements LedgerStream {
   async read(limit: number): Promise<{ entries: StreamEntry[]; count: number; lastId: string | null }> {
     const rows = await this.#redis.xrange(keys.ledger, '-', '+', 'COUNT', limit);
     return {
-      entries: rows.flatMap(([id, fields]) => parse(id, fields) ?? []),
+      entries: rows.flatMap(([id, fields]) => parse(id, fields)),
       count: rows.length,
       lastId: rows.at(-1)?.[0] ?? null,
     };
@@ -56,22 +56,71 @@ export class RedisLedgerStream implements LedgerStream {
   }
 }
 
-/** Null for an entry that makes no sense; anybody can append to a stream. */
-function parse(id: string, list: readonly string[]): StreamEntry | null {
+/** Nothing for an entry that makes no sense; anybody can append to a stream. */
+function parse(id: string, list: readonly string[]): StreamEntry[] {
+  if (list[0] === 'at') return parseMany(id, list);
   const fields: Record<string, string | undefined> = {};
   for (let at = 0; at + 1 < list.length; at += 2) fields[list[at] ?? ''] = list[at + 1];
-  const type = TASK_EVENTS.find((event) => event === fields.e) as TaskEventType | undefined;
-  const at = Number(fields.at);
-  if (!type || !fields.s || !(at > 0 && at < 8.64e15)) return null;
-  return {
-    id,
-    type,
-    sessionId: fields.s,
-    taskIds: (fields.t ?? '').split(' ').filter((taskId) => taskId !== ''),
-    at: toIso(at),
-    ...(fields.n === undefined ? {} : { attempts: Number(fields.n) || 0 }),
-    ...(fields.r ? { reason: fields.r } : {}),
-    ...(fields.w ? { whatsappId: fields.w } : {}),
-    ...(fields.p ? { payload: fields.p } : {}),
-  };
+  const type = eventType(fields.e);
+  const at = timeOf(fields.at);
+  if (!type || !fields.s || !at) return [];
+  return [
+    {
+      id,
+      type,
+      sessionId: fields.s,
+      taskIds: wordsOf(fields.t),
+      at,
+      ...(fields.n === undefined ? {} : { attempts: Number(fields.n) || 0 }),
+      ...(fields.r ? { reason: fields.r } : {}),
+      ...(fields.w ? { whatsappId: fields.w } : {}),
+      ...(fields.p ? { payload: fields.p } : {}),
+    },
+  ];
+}
+
+/**
+ * What one call of a script did for many sessions: `at`, then pairs of an event and its words, the session first.
+ * `queued`: ids; `claimed`: pairs of id and delivery; `sent`: id, delivery, WhatsApp's id if it was given.
+ */
+function parseMany(id: string, list: readonly string[]): StreamEntry[] {
+  const at = timeOf(list[1]);
+  if (!at) return [];
+  const entries: StreamEntry[] = [];
+  for (let place = 2; place + 1 < list.length; place += 2) {
+    const type = eventType(list[place]);
+    const [sessionId, ...words] = wordsOf(list[place + 1]);
+    if (!type || !sessionId) continue;
+    if (type === 'queued') {
+      entries.push({ id, type, sessionId, taskIds: words, at });
+    } else if (type === 'sent') {
+      const [taskId = '', attempts, whatsappId] = words;
+      const whatsapp = whatsappId ? { whatsappId } : {};
+      entries.push({
+        id,
+        type,
+        sessionId,
+        taskIds: [taskId],
+        at,
+        attempts: Number(attempts) || 0,
+        ...whatsapp,
+      });
+    } else if (type === 'claimed') {
+      for (let each = 0; each + 1 < words.length; each += 2) {
+        const attempts = Number(words[each + 1]) || 0;
+        entries.push({ id, type, sessionId, taskIds: [words[each] ?? ''], at, attempts });
+      }
+    }
+  }
+  return entries;
+}
+
+const eventType = (text: string | undefined): TaskEventType | undefined =>
+  TASK_EVENTS.find((event) => event === text);
+
+const wordsOf = (text: string | undefined): string[] => (text ?? '').split(' ').filter((word) => word !== '');
+
+function timeOf(text: string | undefined): string | null {
+  const ms = Number(text);
+  return ms > 0 && ms < 8.64e15 ? toIso(ms) : null;
 }

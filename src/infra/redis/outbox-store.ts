@@ -1,6 +1,5 @@
 import type { Redis } from 'ioredis';
 import type { LeasePolicy } from '../../domain/task.ts';
-import { newId } from '../../kernel/ids.ts';
 import type {
   ClaimOutcome,
   ClaimRequest,
@@ -14,10 +13,8 @@ import type {
   TouchOutcome,
 } from '../../services/outbox/ports.ts';
 import { keys } from './keys.ts';
+import { OutboxTurns, TASKS_PER_CALL } from './outbox-turns.ts';
 import type { ScriptRunner } from './scripts.ts';
-
-/** Tasks per call of a script, so that no call holds Redis for more than a few milliseconds. */
-const STEP = 500;
 
 export interface OutboxStoreOptions {
   redis: Redis;
@@ -30,83 +27,34 @@ export interface OutboxStoreOptions {
   timeOffsetMs?: () => number;
 }
 
-/** The outboxes in Redis: one Lua script per step. */
+/** The outboxes in Redis. What happens for every message is in outbox-turns.ts; the rest is here, a script each. */
 export class RedisOutboxStore implements OutboxStore {
   readonly #redis: Redis;
   readonly #scripts: ScriptRunner;
   readonly #leases: LeasePolicy;
-  readonly #endedForMs: number;
-  readonly #endedCount: number;
   readonly #offset: () => number;
-  readonly #claimPrefix = newId('c');
-  #claims = 0;
+  readonly #turns: OutboxTurns;
 
   constructor(options: OutboxStoreOptions) {
     this.#redis = options.redis;
     this.#scripts = options.scripts;
     this.#leases = options.leases;
-    this.#endedForMs = options.endedForMs ?? 24 * 3_600_000;
-    this.#endedCount = options.endedCount ?? 1000;
     this.#offset = options.timeOffsetMs ?? (() => 0);
+    this.#turns = new OutboxTurns({
+      scripts: options.scripts,
+      leases: options.leases,
+      endedForMs: options.endedForMs ?? 24 * 3_600_000,
+      endedCount: options.endedCount ?? 1000,
+      timeOffsetMs: this.#offset,
+    });
   }
 
-  async enqueue(sessionId: string, tasks: readonly QueuedTask[]) {
-    const k = keysOf(sessionId);
-    const steps: Promise<unknown>[] = [];
-    for (let at = 0; at < tasks.length; at += STEP) {
-      const pairs = tasks.slice(at, at + STEP).flatMap(({ taskId, raw }) => [taskId, raw]);
-      // Sent one behind the other on one connection: they run in this order.
-      steps.push(
-        this.#scripts.run(
-          'outbox-enqueue',
-          [k.queue, k.processing, k.taskIds, k.ended, k.active, k.ledger],
-          [sessionId, this.#offset(), ...pairs],
-        ),
-      );
-    }
-    const results = (await Promise.all(steps)) as [number, number, string][];
-    return {
-      queued: results.at(-1)?.[0] ?? 0,
-      servable: results.some(([, servable]) => servable === 1),
-      duplicates: [...results.map(([, , marks]) => marks).join('')].map((mark) => mark === '1'),
-    };
+  enqueue(sessionId: string, tasks: readonly QueuedTask[]) {
+    return this.#turns.enqueue(sessionId, tasks);
   }
 
-  async claim(request: ClaimRequest): Promise<ClaimOutcome> {
-    const { sessionId, epoch, requestId, max } = request;
-    const k = keysOf(sessionId);
-    const { textLeaseMs, mediaLeaseMs, maxDeliveries } = this.#leases;
-    for (;;) {
-      const [kind, ...rest] = (await this.#scripts.run(
-        'outbox-claim',
-        [k.queue, k.processing, k.leases, k.dead, k.taskIds, k.owner, k.active, k.ledger],
-        [
-          sessionId,
-          this.#offset(),
-          epoch,
-          requestId,
-          `${this.#claimPrefix}.${++this.#claims}`,
-          max,
-          textLeaseMs,
-          mediaLeaseMs,
-          maxDeliveries,
-        ],
-      )) as [string, ...(string | number)[]];
-      switch (kind) {
-        case 'tasks':
-          return claimOf(rest);
-        case 'held':
-        case 'delayed':
-          return { kind, forMs: Number(rest[0]) };
-        case 'stale':
-        case 'empty':
-          return { kind };
-        case 'again':
-          continue;
-        default:
-          throw new Error(`unknown outcome of a claim: ${kind}`);
-      }
-    }
+  claim(request: ClaimRequest): Promise<ClaimOutcome> {
+    return this.#turns.claim(request);
   }
 
   async unclaim(sessionId: string, claimId: string): Promise<number> {
@@ -118,20 +66,8 @@ export class RedisOutboxStore implements OutboxStore {
     )) as number;
   }
 
-  async ack(sessionId: string, tasks: readonly { raw: string; whatsappId: string }[]) {
-    const k = keysOf(sessionId);
-    const [ended, queued] = (await this.#scripts.run(
-      'outbox-ack',
-      [k.queue, k.processing, k.leases, k.dead, k.taskIds, k.ended, k.active, k.ledger],
-      [
-        sessionId,
-        this.#offset(),
-        this.#endedForMs,
-        this.#endedCount,
-        ...tasks.flatMap((task) => [task.raw, task.whatsappId]),
-      ],
-    )) as [number, number];
-    return { ended, queued };
+  ack(sessionId: string, tasks: readonly { raw: string; whatsappId: string }[]) {
+    return this.#turns.ack(sessionId, tasks);
   }
 
   async nack(request: NackRequest): Promise<NackOutcome> {
@@ -225,7 +161,7 @@ export class RedisOutboxStore implements OutboxStore {
     taskIds: readonly string[] | null,
   ): Promise<number> {
     const k = keysOf(sessionId);
-    const args = [sessionId, this.#offset(), how, STEP, ...(taskIds ?? [])];
+    const args = [sessionId, this.#offset(), how, TASKS_PER_CALL, ...(taskIds ?? [])];
     return (await this.#scripts.run(
       'outbox-revive',
       [k.queue, k.dead, k.leases, k.taskIds, k.active, k.ledger],
@@ -240,7 +176,7 @@ export class RedisOutboxStore implements OutboxStore {
       const [kept, atEnd, ...ids] = (await this.#scripts.run(
         'outbox-withdraw',
         [k.queue, k.processing, k.leases, k.taskIds, k.active, k.ledger],
-        [sessionId, this.#offset(), jobId, from, STEP],
+        [sessionId, this.#offset(), jobId, from, TASKS_PER_CALL],
       )) as [number, number, ...string[]];
       for (const id of ids) taken.push(id);
       if (atEnd === 1) return taken.reverse(); // the queue's right end is the oldest
@@ -256,7 +192,7 @@ export class RedisOutboxStore implements OutboxStore {
       const count = (await this.#scripts.run(
         'outbox-clear',
         [k.queue, k.processing, k.leases, k.taskIds, k.ended, k.owner, k.active, k.ledger],
-        [sessionId, this.#offset(), Math.min(left, STEP), reason],
+        [sessionId, this.#offset(), Math.min(left, TASKS_PER_CALL), reason],
       )) as number;
       if (count === 0) break;
       cleared += count;
@@ -267,8 +203,8 @@ export class RedisOutboxStore implements OutboxStore {
 
   async known(sessionId: string, taskIds: readonly string[]): Promise<Set<string>> {
     const known = new Set<string>();
-    for (let at = 0; at < taskIds.length; at += STEP) {
-      const ids = taskIds.slice(at, at + STEP);
+    for (let at = 0; at < taskIds.length; at += TASKS_PER_CALL) {
+      const ids = taskIds.slice(at, at + TASKS_PER_CALL);
       const [held, ended] = await Promise.all([
         this.#redis.smismember(keys.outboxTaskIds(sessionId), ids),
         this.#redis.zmscore(keys.outboxEnded(sessionId), ids),
@@ -316,20 +252,6 @@ const keysOf = (sessionId: string) => ({
   active: keys.outboxActive,
   ledger: keys.ledger,
 });
-
-function claimOf([claimId, leaseMs, repeated, ...pairs]: (string | number)[]): ClaimOutcome {
-  const tasks = [];
-  for (let at = 0; at < pairs.length; at += 2) {
-    tasks.push({ raw: String(pairs[at]), attempt: Number(pairs[at + 1]) });
-  }
-  return {
-    kind: 'tasks',
-    claimId: String(claimId),
-    leaseMs: Number(leaseMs),
-    repeated: repeated === 1,
-    tasks,
-  };
-}
 
 /** Null for what somebody else put there. */
 function deadTask(entry: string): DeadTask | null {

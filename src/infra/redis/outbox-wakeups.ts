@@ -14,20 +14,31 @@ export class RedisWakeUps implements WakeUps {
   readonly #log: Logger;
   readonly #listeners = new Set<(sessionId: string) => void>();
   #subscribed = false;
+  #unsaid: string[] = [];
 
   constructor({ redis, subscriber, log }: { redis: Redis; subscriber: Redis; log: Logger }) {
     this.#redis = redis;
     this.#subscriber = subscriber;
     this.#log = log;
-    subscriber.on('message', (channel: string, sessionId: string) => {
+    subscriber.on('message', (channel: string, text: string) => {
       if (channel !== keys.channelOutbox) return;
-      for (const listener of this.#listeners) listener(sessionId);
+      for (const sessionId of text.split(' ')) {
+        for (const listener of this.#listeners) listener(sessionId);
+      }
     });
   }
 
+  /** Those of one turn of the loop are one message. */
   publish(sessionId: string): void {
+    if (this.#unsaid.length === 0) queueMicrotask(() => this.#publishAll());
+    this.#unsaid.push(sessionId);
+  }
+
+  #publishAll(): void {
+    const text = this.#unsaid.join(' ');
+    this.#unsaid = [];
     // Nobody waits for it: the sweep finds what a lost wake-up would have said.
-    this.#redis.publish(keys.channelOutbox, sessionId).catch((error: unknown) => {
+    this.#redis.publish(keys.channelOutbox, text).catch((error: unknown) => {
       this.#log.debug({ error: messageOf(error) }, 'wake-up not published');
     });
   }

@@ -53,6 +53,7 @@ export function hotRoutes(options: HotRoutesOptions): RequestListener {
       if (answer === undefined) return;
       const reply = answer instanceof Reply ? answer : new Reply(route.successStatus, answer);
       const text = JSON.stringify(reply.body);
+      const length = Buffer.byteLength(text);
       res.writeHead(reply.status, [
         ...fixed,
         'X-Request-ID',
@@ -60,9 +61,10 @@ export function hotRoutes(options: HotRoutesOptions): RequestListener {
         'Content-Type',
         JSON_TYPE,
         'Content-Length',
-        String(Buffer.byteLength(text)),
+        String(length),
       ]);
-      res.end(text);
+      // Nearly always ASCII, which is written faster when it is called so.
+      res.end(text, length === text.length ? 'latin1' : 'utf8');
     } catch (error) {
       if (!res.headersSent) {
         for (let at = 0; at < fixed.length; at += 2) res.setHeader(fixed[at] ?? '', fixed[at + 1] ?? '');

@@ -1,35 +1,48 @@
 #!lua
--- Queues tasks in order, each once: an id that the outbox holds, or that ended lately, is passed over.
--- Refused as a whole when Redis is at its memory limit.
--- KEYS  1 queue, 2 processing, 3 task ids, 4 ended, 5 active, 6 ledger
--- ARGV  1 session id, 2 time offset, then pairs of task id and raw string (at most 1,000)
--- Result {length of the queue, 1 if a waiting poll may be served, one '0' or '1' (passed over) per task}
+-- Queues tasks, those of each session in order, each once: an id that the outbox holds, or that ended lately, is
+-- passed over. Refused as a whole when Redis is at its memory limit.
+-- KEYS  begin of the names of 1 queues, 2 processing lists, 3 sets of task ids, 4 sets of ended ids; 5 active, 6 ledger
+-- ARGV  1 time offset, then per call: session id, how many tasks, as many pairs of task id and raw string
+-- Result per call {length of the queue, 1 if a waiting poll may be served, one '0' or '1' (passed over) per task}
+--        or the text of an error
 -- include: outbox
+-- include: many
 
-local session, now = ARGV[1], now_ms(ARGV[2])
-local ids = {}
-for i = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+local now = now_ms(ARGV[1])
 
-local held = redis.call('SMISMEMBER', KEYS[3], unpack(ids))
-local ended = redis.call('ZMSCORE', KEYS[4], unpack(ids))
-local seen, marks, new_ids, raws = {}, {}, {}, {}
-for i, id in ipairs(ids) do
-  if held[i] == 1 or ended[i] or seen[id] then
-    marks[i] = '1'
-  else
-    seen[id], marks[i] = true, '0'
-    new_ids[#new_ids + 1], raws[#raws + 1] = id, ARGV[2 * i + 2]
+local function enqueue(session, first, count)
+  local queue, ids = KEYS[1] .. session, {}
+  for i = first, first + 2 * count - 2, 2 do ids[#ids + 1] = ARGV[i] end
+  local held = redis.call('SMISMEMBER', KEYS[3] .. session, unpack(ids))
+  local ended = redis.call('ZMSCORE', KEYS[4] .. session, unpack(ids))
+  local seen, marks, new_ids, raws = {}, {}, {}, {}
+  for i, id in ipairs(ids) do
+    if held[i] == 1 or ended[i] or seen[id] then
+      marks[i] = '1'
+    else
+      seen[id], marks[i] = true, '0'
+      new_ids[#new_ids + 1], raws[#raws + 1] = id, ARGV[first + 2 * i - 1]
+    end
   end
+
+  local length
+  if #raws > 0 then
+    length = redis.call('LPUSH', queue, unpack(raws))
+    redis.call('SADD', KEYS[3] .. session, unpack(new_ids))
+    redis.call('SADD', KEYS[5], session)
+    say('queued', session, unpack(new_ids))
+  else
+    length = redis.call('LLEN', queue)
+  end
+  local idle = redis.call('EXISTS', KEYS[2] .. session) == 0
+  return { length, (idle and length > 0) and 1 or 0, table.concat(marks) }
 end
 
-local length
-if #raws > 0 then
-  redis.call('SADD', KEYS[3], unpack(new_ids))
-  length = redis.call('LPUSH', KEYS[1], unpack(raws))
-  redis.call('SADD', KEYS[5], session)
-  record(KEYS[6], 'queued', session, table.concat(new_ids, ' '), now)
-else
-  length = redis.call('LLEN', KEYS[1])
+local results, at = {}, 2
+while at <= #ARGV do
+  local count = tonumber(ARGV[at + 1])
+  results[#results + 1] = served(enqueue, ARGV[at], at + 2, count)
+  at = at + 2 + 2 * count
 end
-local idle = redis.call('EXISTS', KEYS[2]) == 0
-return { length, (idle and length > 0) and 1 or 0, table.concat(marks) }
+append_said(KEYS[6], now)
+return results
