@@ -72,6 +72,11 @@ export interface FleetFacts {
   beatAgeMs: ReadonlyMap<string, number>;
   /** For how long signs of life have been seen without a gap. Silence before that proves nothing. */
   observingForMs: number;
+  /**
+   * The runtime shows our own workers only, and others may run for other orchestrators. For so long nobody has
+   * listened to their signs of life before us; 0 if we know since when they are silent. Absent where it shows all.
+   */
+  deafForMs?: number | undefined;
   /** Sessions with an action still going on: nothing is planned for them. */
   busy: ReadonlySet<string>;
   /** Starts still going on. */
@@ -100,6 +105,8 @@ export interface FleetPolicy {
   /** After this a worker without a sign of life no longer counts as starting. */
   startingMs: number;
   silenceMs: number;
+  /** A worker that was not heard of for so long has cut itself off, wherever it runs. */
+  cutOffMs: number;
   startGraceMs: number;
   unlinkMs: number;
   orphanGraceMs: number;
@@ -114,6 +121,8 @@ export const DEFAULT_FLEET_POLICY: FleetPolicy = {
   movesAtOnce: 2,
   startingMs: 15_000,
   silenceMs: 30_000,
+  // 10 s after its last answer, which may have come up to a ping (5 s) later than its last sign of life.
+  cutOffMs: 17_000,
   startGraceMs: 60_000,
   unlinkMs: 25_000,
   orphanGraceMs: 60_000,

@@ -101,6 +101,13 @@ function isSilent(sessionId: string, facts: FleetFacts, policy: FleetPolicy): bo
   return age === undefined || age > policy.silenceMs;
 }
 
+/** Whether a worker that the runtime does not show may run all the same, for another orchestrator. */
+function mayRunElsewhere(session: PlannedSession, facts: FleetFacts, policy: FleetPolicy): boolean {
+  if (facts.deafForMs === undefined || !hasWorker(session.state)) return false;
+  const age = facts.beatAgeMs.get(session.id);
+  return age === undefined ? facts.observingForMs < facts.deafForMs : age <= policy.cutOffMs;
+}
+
 function forExited(
   session: PlannedSession,
   worker: PlannedWorker,
@@ -174,6 +181,8 @@ function forAbsent(
   places: Places,
 ): FleetAction[] {
   const sessionId = session.id;
+  // Its orchestrator ends it if it is not wanted there, and forgets its signs of life when it has ended.
+  if (mayRunElsewhere(session, facts, policy)) return [];
   const bound = facts.bindings.has(sessionId);
   const gone = isSilent(sessionId, facts, policy);
   if (!isWanted(session)) {

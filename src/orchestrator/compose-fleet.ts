@@ -18,6 +18,7 @@ import type { ScriptRunner } from '../infra/redis/scripts.ts';
 import { createWorkerMailbox } from '../infra/redis/worker-mailbox.ts';
 import type { AnyRuntime } from '../infra/runtime/registry.ts';
 import type { Clock } from '../kernel/clock.ts';
+import { messageOf } from '../kernel/errors.ts';
 import type { Service } from '../kernel/lifecycle.ts';
 import type { Logger } from '../kernel/log.ts';
 import { AuthState } from '../services/auth-state/auth-state.ts';
@@ -88,6 +89,8 @@ export interface FleetOptions extends EventParts {
   provisioningIntervalMs: number;
   monitorIntervalMs: number;
   leaseMs?: number;
+  /** Names this process's data directory: a later process there leads at once. */
+  place?: string;
   /** A session can send from now on. */
   onConnected?: () => void;
   /** Aborted when the orchestrator stops: open event streams end then. */
@@ -201,6 +204,7 @@ export function composeFleet(options: FleetOptions): Fleet {
     scripts,
     clock,
     holder: randomUUID(),
+    ...(options.place === undefined ? {} : { place: options.place }),
     ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
   });
   const runner = new FleetRunner({
@@ -220,6 +224,14 @@ export function composeFleet(options: FleetOptions): Fleet {
     log,
   });
   const conductor = upgrading.conductor({ lease, sessions, fleet: signals });
+  /** The next leader need not wait for what is known to be gone. If it cannot be told, it waits. */
+  const forgetWorkers = async (sessionIds: readonly string[]): Promise<void> => {
+    try {
+      await Promise.all(sessionIds.map((sessionId) => heartbeats.forget(sessionId)));
+    } catch (error) {
+      log.debug({ error: messageOf(error) }, 'the end of workers could not be noted');
+    }
+  };
   const logs = runtime.logs ? { logs: runtime.logs.bind(runtime) } : null;
   return {
     sessions,
@@ -245,13 +257,17 @@ export function composeFleet(options: FleetOptions): Fleet {
       async start() {
         await auth.verifyKey();
         await runtime.open();
+        await forgetWorkers(runtime.leftBehind ?? []);
         await runner.start();
         await conductor.start();
       },
       async stop() {
         await conductor.stop();
         await runner.stop();
+        const own = runtime.leftBehind ? await runtime.list() : [];
         await runtime.close({ graceMs: STOP_GRACE_MS });
+        await forgetWorkers(own.map(({ sessionId }) => sessionId));
+        await runner.resign();
       },
     },
   };

@@ -1,6 +1,7 @@
 import { RateLimiterMemory } from 'rate-limiter-flexible';
 import type { Database } from '../infra/database/database.ts';
 import { createRetentionStore } from '../infra/database/retention-store.ts';
+import { placeId } from '../infra/place-id.ts';
 import { createRedis, createSubscriber } from '../infra/redis/client.ts';
 import { IncarnationFence } from '../infra/redis/incarnation.ts';
 import { checkRedis } from '../infra/redis/preflight.ts';
@@ -175,6 +176,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     allowDirect: config.allowDirect,
     provisioningIntervalMs: config.provisioningIntervalMs,
     monitorIntervalMs: config.monitorIntervalMs,
+    place: placeId(config.dataDir),
     onConnected: () => messages.wake(),
     stopping: stopping.signal,
   });

@@ -182,6 +182,41 @@ describe('a session that is wanted', () => {
   });
 });
 
+describe('a session whose worker may run for another orchestrator', () => {
+  const ownOnly = (deafForMs: number, over: Partial<FleetFacts> = {}): Partial<FleetFacts> => ({
+    deafForMs,
+    ...over,
+  });
+  test.each<[string, PlannedSession, Partial<FleetFacts>, object[]]>([
+    ['is left alone while it is heard of', session(), ownOnly(0, beat(16_000)), []],
+    [
+      'is started anew when it must have cut itself off',
+      session(),
+      ownOnly(0, beat(17_001)),
+      [{ type: 'settle' }],
+    ],
+    ['is started anew when its end is known', session(), ownOnly(0), [{ type: 'settle' }]],
+    ['is waited for after a takeover', session(), ownOnly(8000, { observingForMs: 7999 }), []],
+    [
+      'is not waited for any longer',
+      session(),
+      ownOnly(8000, { observingForMs: 8000 }),
+      [{ type: 'settle' }],
+    ],
+    ['is not stopped for it', session({ desired: 'stopped' }), ownOnly(0, beat(1000)), []],
+    [
+      'had none',
+      session({ state: 'pending' }),
+      ownOnly(8000, { ...beat(1000), observingForMs: 0 }),
+      [{ type: 'start' }],
+    ],
+  ])('%s', (_, row, over, expected) => {
+    const planned = actions([row], [], over);
+    expect(planned).toHaveLength(expected.length);
+    expect(planned).toMatchObject(expected);
+  });
+});
+
 describe('a session that is not wanted', () => {
   test.each<[string, PlannedSession, PlannedWorker[], Partial<FleetFacts>, object[]]>([
     [

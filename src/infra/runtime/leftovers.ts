@@ -35,10 +35,14 @@ export class ProcessRecords {
     await rm(join(this.#dir, `${name}.pid`), { force: true });
   }
 
-  /** Kills every recorded process that still runs, and waits until it is gone. @returns how many */
-  async killAll(): Promise<number> {
+  /**
+   * Kills every recorded process that still runs, and waits until it is gone.
+   * @returns all names, and how many of them still ran
+   */
+  async killAll(): Promise<{ names: string[]; killed: number }> {
     let killed = 0;
-    for (const file of await this.#files()) {
+    const files = await this.#files();
+    for (const file of files) {
       const path = join(this.#dir, file);
       const [pidText = '', ...rest] = (await readFile(path, 'utf8')).trim().split(' ');
       const pid = Number(pidText);
@@ -48,7 +52,7 @@ export class ProcessRecords {
       }
       await rm(path, { force: true });
     }
-    return killed;
+    return { names: files.map((file) => file.slice(0, -'.pid'.length)), killed };
   }
 
   async #files(): Promise<string[]> {

@@ -8,6 +8,7 @@ import type {
   ImageSource,
   LogSource,
   ObservedWorker,
+  OwnWorkersOnly,
   RuntimeHint,
   RuntimeLifecycle,
   StatsSource,
@@ -50,7 +51,10 @@ const MAX_LOG_BYTES = 1024 * 1024;
 const OUTPUT_GRACE_MS = 500;
 
 /** One child process per session, on this machine; they live and die with this process. */
-export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, ImageSource {
+export class ProcessRuntime
+  implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, ImageSource, OwnWorkersOnly
+{
+  leftBehind: readonly string[] = [];
   readonly image = BUILT_IN;
   readonly #options: ProcessRuntimeOptions;
   readonly #workers = new Map<string, Running>();
@@ -77,7 +81,8 @@ export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, Ru
 
   /** Kills what an earlier run left behind, so that no session runs twice. */
   async open(): Promise<void> {
-    const killed = await this.#records.killAll();
+    const { names, killed } = await this.#records.killAll();
+    this.leftBehind = names.map(sessionOfRecord);
     if (killed > 0) this.#options.log.warn({ killed }, 'workers of an earlier run were still there');
   }
 
@@ -249,6 +254,9 @@ export class ProcessRuntime implements WorkerRuntime, LogSource, StatsSource, Ru
 /** Session ids hold no separators of paths; what could be special to a file system is encoded. */
 const recordName = (sessionId: string): string =>
   sessionId.replaceAll(/[^A-Za-z0-9_-]/g, (char) => `%${char.charCodeAt(0).toString(16)}`);
+
+const sessionOfRecord = (name: string): string =>
+  name.replaceAll(/%([0-9a-f]{2})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
 
 function flagsFor({ resources }: WorkerSpec): string[] {
   return [

@@ -5,6 +5,7 @@ import type {
   ImageSource,
   LogSource,
   NodeSource,
+  OwnWorkersOnly,
   RuntimeLifecycle,
   StatsSource,
   WorkerRuntime,
@@ -30,7 +31,8 @@ export type AnyRuntime = WorkerRuntime &
   Partial<LogSource> &
   Partial<ImageSource> &
   Partial<StatsSource> &
-  Partial<NodeSource> & { removeLogs?(sessionId: string): Promise<void> };
+  Partial<NodeSource> &
+  Partial<OwnWorkersOnly> & { removeLogs?(sessionId: string): Promise<void> };
 
 const RUNTIMES: Record<string, (settings: RuntimeSettings) => AnyRuntime> = {
   process: (settings) => new ProcessRuntime(settings),

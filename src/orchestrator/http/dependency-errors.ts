@@ -32,6 +32,8 @@ export function classifyDependencyError(error: unknown): FlotillaError | undefin
 function isRedis(error: Error, text: string): boolean {
   if (error.name === 'MaxRetriesPerRequestError') return true;
   if (text === 'Command timed out' || text === 'Connection is closed.') return true;
+  // Of a pipeline that had gone out in part when the connection broke.
+  if (error.name === 'AbortError' && text.startsWith('Command aborted')) return true;
   if (text.startsWith('Stream isn') || text.includes('enableOfflineQueue')) return true;
   return (
     error.name === 'ReplyError' &&

@@ -131,7 +131,7 @@ export class Observer {
 const proxiesOf = (bindings: readonly FleetBinding[]): Map<string, string> =>
   new Map(bindings.flatMap(({ sessionId, proxy }) => (proxy === null ? [] : [[sessionId, proxy] as const])));
 
-const toPlanned = (session: SessionRecord): PlannedSession => ({
+export const toPlanned = (session: SessionRecord): PlannedSession => ({
   id: session.id,
   desired: session.desired,
   state: session.state,

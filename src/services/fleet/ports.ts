@@ -131,9 +131,9 @@ export interface ImageSource {
   /**
    * Makes sure, before any worker is ended for it, that workers can be started from this image wherever they may
    * run. May take as long as a pull.
-   * @throws FlotillaError 503 `image_missing`: it is not there, and cannot be had
+   * @throws FlotillaError 503 `image_missing` (it is nowhere), `image_unreachable` (it cannot be fetched now)
    */
-  prepareImage(image: string): Promise<void>;
+  prepareImage(image: string, options?: EnsureOptions): Promise<void>;
 }
 
 /** A runtime that keeps what its workers print. */
@@ -161,9 +161,17 @@ export interface RuntimeLifecycle {
   close(options: StopOptions): Promise<void>;
 }
 
+/** A runtime that shows only the workers that this process has started; others may run beside them. */
+export interface OwnWorkersOnly {
+  /** Sessions whose workers an earlier run has left; since `open` they are known to be gone. */
+  readonly leftBehind: readonly string[];
+}
+
 /** The right to lead, for a while, over all orchestrators. */
 export interface LeaderLease {
   readonly leaseMs: number;
+  /** It was taken from another one that had not given it back, or after a loss of data. */
+  readonly tookOver: boolean;
   /** The fencing number while the lease holds, by our own clock; null when it does not. */
   readonly fence: number | null;
   /** Takes or renews it. @returns whether it is ours */

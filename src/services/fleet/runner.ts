@@ -1,5 +1,6 @@
 import type { FleetAction, FleetFacts, FleetPolicy } from '../../domain/fleet-model.ts';
 import { plan } from '../../domain/fleet-plan.ts';
+import { followerPlan } from '../../domain/follower-plan.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import { messageOf } from '../../kernel/errors.ts';
 import { Loop, type Service } from '../../kernel/lifecycle.ts';
@@ -7,12 +8,18 @@ import type { Logger } from '../../kernel/log.ts';
 import type { SessionCreator } from '../sessions/create-session.ts';
 import type { AlertRaiser, SessionStore } from '../sessions/ports.ts';
 import type { FleetActions, SessionAction } from './actions.ts';
-import type { Observation, Observer } from './observation.ts';
-import { type FleetBinder, isEngineUnreachable, type LeaderLease, type WorkerRuntime } from './ports.ts';
+import { type Observation, type Observer, toPlanned } from './observation.ts';
+import {
+  type FleetBinder,
+  isEngineUnreachable,
+  type LeaderLease,
+  type OwnWorkersOnly,
+  type WorkerRuntime,
+} from './ports.ts';
 import { watchRuntime } from './runtime-watch.ts';
 
 export interface FleetRunnerDeps {
-  runtime: WorkerRuntime;
+  runtime: WorkerRuntime & Partial<OwnWorkersOnly>;
   lease: LeaderLease;
   observer: Observer;
   actions: FleetActions;
@@ -32,6 +39,10 @@ export interface FleetRunnerDeps {
 /** Of its own time a runner may spend a quarter at most on looking. */
 const PAUSE_FACTOR = 3;
 const MIN_PAUSE_MS = 20;
+/** A leader may miss most of them; a follower is late by one at most. */
+const LOOKS_PER_LEASE = 10;
+/** In this time each worker of another orchestrator gives a sign of life: one ping and one repeat of it. */
+const DEAF_MS = 8000;
 
 /**
  * Makes the fleet what it should be: looks, plans, acts. One runner leads over all orchestrators; the others
@@ -50,7 +61,6 @@ export class FleetRunner implements Service {
   #unsubscribe: (() => void) | undefined;
   #pausedUntil = 0;
   #ledBefore = false;
-  #holdOffUntil = 0;
   #passing: Promise<void> = Promise.resolve();
 
   constructor(deps: FleetRunnerDeps) {
@@ -58,7 +68,7 @@ export class FleetRunner implements Service {
     const { clock, log, lease } = deps;
     this.#leading = new Loop({
       name: 'fleet lease',
-      intervalMs: Math.round(lease.leaseMs / 4),
+      intervalMs: Math.round(lease.leaseMs / LOOKS_PER_LEASE),
       clock,
       log,
       run: () => this.#lead(),
@@ -93,7 +103,7 @@ export class FleetRunner implements Service {
     await this.#monitor.start();
   }
 
-  /** Ends the loops and what is under way; the workers stay as they are. */
+  /** Ends the loops and what is under way; the workers stay as they are, and nobody else leads before `resign`. */
   async stop(): Promise<void> {
     if (!this.#abort) return;
     this.#unsubscribe?.();
@@ -106,6 +116,10 @@ export class FleetRunner implements Service {
     ]);
     await this.idle();
     this.#abort = undefined;
+  }
+
+  /** Lets another one lead at once. To be called when the workers that only this process sees have ended. */
+  async resign(): Promise<void> {
     try {
       await this.#deps.lease.release();
     } catch (error) {
@@ -127,16 +141,8 @@ export class FleetRunner implements Service {
 
   /** Takes the lease if it can be had. */
   async #lead(): Promise<void> {
-    const { lease, observer, clock, log } = this.#deps;
-    if (clock.monotonicMs() < this.#holdOffUntil) return;
-    let leads: boolean;
-    try {
-      leads = await lease.acquire();
-    } catch (error) {
-      // Redis is away, for the leader too. Its workers live on: when Redis is back, it goes first.
-      if (!this.#ledBefore) this.#holdOffUntil = clock.monotonicMs() + lease.leaseMs;
-      throw error;
-    }
+    const { lease, observer, log } = this.#deps;
+    const leads = await lease.acquire();
     if (leads === this.#ledBefore) return;
     this.#ledBefore = leads;
     observer.restart();
@@ -174,7 +180,7 @@ export class FleetRunner implements Service {
   }
 
   async #pass(): Promise<void> {
-    const { lease, actions, policy, clock } = this.#deps;
+    const { runtime, lease, actions, policy, clock } = this.#deps;
     const { fence } = lease;
     if (fence === null) {
       await this.#stepBack();
@@ -194,6 +200,7 @@ export class FleetRunner implements Service {
       placement: seen.placement ? { ...seen.placement, startsUnderWay } : undefined,
       refusals: actions.refusals,
       unlinkingForMs: actions.unlinkingForMs(),
+      deafForMs: runtime.leftBehind ? (lease.tookOver ? DEAF_MS : 0) : undefined,
       random: Math.random,
     };
     const planned = plan(seen.sessions, seen.workers, facts, policy, clock.nowMs());
@@ -218,18 +225,17 @@ export class FleetRunner implements Service {
     }
   }
 
-  /** A follower ends workers of its own that have been replaced elsewhere, and touches nothing else. */
+  /** A follower ends workers of its own that are not wanted any more, and touches nothing else. */
   async #stepBack(): Promise<void> {
-    const { runtime, store } = this.#deps;
+    const { runtime, store, actions, policy } = this.#deps;
+    if (!runtime.leftBehind) return; // the leader sees them all
+    const unlinking = actions.unlinkingForMs();
     for (const worker of await runtime.list()) {
       if (this.#busy.has(worker.sessionId) || worker.unknown !== undefined) continue;
       const session = await store.find(worker.sessionId);
-      if (session && session.epoch <= worker.epoch) continue;
-      this.#launch(
-        worker.sessionId,
-        [{ type: 'stop', sessionId: worker.sessionId, cause: 'outdated' }],
-        null,
-      );
+      const planned = session && toPlanned(session);
+      const action = followerPlan(planned, worker, unlinking.get(worker.sessionId) ?? 0, policy);
+      if (action) this.#launch(worker.sessionId, [action], null);
     }
   }
 

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
+import { keys } from '../../../src/infra/redis/keys.ts';
 import { eventually, type FleetSandbox, startFleetSandbox } from '../../helpers/fleet-sandbox.ts';
 
 const sandboxes: FleetSandbox[] = [];
@@ -81,6 +82,34 @@ test('two runners never start a session twice, and the second takes over', async
     const { entries } = JSON.parse(await follower.fleet.auth.load(id, 0));
     expect(entries.creds.starts).toBe(2);
   }
+});
+
+test('another one leads while the workers of the first go on: none of them is replaced', async () => {
+  const first = await start({ leaseMs: 1000 });
+  await eventually(() => first.fleet.runner.leads);
+  const second = await start({ beside: first, leaseMs: 1000 });
+  await first.upload('proxies', [PROXY]);
+  const ids = await Promise.all(
+    [0, 1, 2].map((n) => create(first, `fine-97250000000${n}`, `97250000000${n}`)),
+  );
+  for (const id of ids) await first.until(id, 'connected');
+  const before = await first.runtime.list();
+  expect(before).toHaveLength(3);
+  // Somebody who does nothing takes the lead away, until it is the second one that gets it back.
+  while (!second.fleet.runner.leads) {
+    const untilMs = Date.now() + 300;
+    await first.redis.hset(keys.runnerLeader, { holder: 'nobody', place: 'nowhere', untilMs });
+    await eventually(() => !first.fleet.runner.leads && !second.fleet.runner.leads);
+    await eventually(() => first.fleet.runner.leads || second.fleet.runner.leads);
+  }
+  await first.call('POST', `/api/sessions/${ids[0]}/stop`);
+  await first.until(String(ids[0]), 'stopped');
+  await eventually(async () => (await first.inventory.allocation.binding(String(ids[0]))) === null);
+  const after = await first.runtime.list();
+  expect(after.map(({ sessionId, epoch }) => [sessionId, epoch]).toSorted()).toEqual(
+    before.flatMap(({ sessionId, epoch }) => (sessionId === ids[0] ? [] : [[sessionId, epoch]])).toSorted(),
+  );
+  expect(await second.runtime.list()).toEqual([]);
 });
 
 test('after a restart of the orchestrator the sessions come back with the same credentials', async () => {
