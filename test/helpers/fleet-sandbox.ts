@@ -32,6 +32,8 @@ export interface SandboxOptions {
   /** Shares Redis and database with another sandbox, as a second orchestrator does. */
   beside?: FleetSandbox;
   runtime?: (dataDir: string) => AnyRuntime;
+  /** The address to listen on, where workers are not on loopback. */
+  host?: string;
   /** Off: the runner is not started. */
   run?: boolean;
   authKey?: string;
@@ -136,12 +138,10 @@ export async function startFleetSandbox(options: SandboxOptions = {}): Promise<F
     clock,
     log,
   });
-  const server = await startTestServer([
-    ...fleet.routes,
-    ...inventory.routes,
-    ...outbox.routes,
-    standInRoutes(() => fleet.sessions),
-  ]);
+  const server = await startTestServer(
+    [...fleet.routes, ...inventory.routes, ...outbox.routes, standInRoutes(() => fleet.sessions)],
+    options.host,
+  );
   holder.server = server;
   if (options.run !== false) await fleet.service.start();
 
@@ -189,7 +189,7 @@ export async function startFleetSandbox(options: SandboxOptions = {}): Promise<F
       if (!answer.ok) throw new Error(await answer.text());
     },
     async until(sessionId, ...states) {
-      const deadline = performance.now() + 15_000;
+      const deadline = performance.now() + 30_000;
       for (;;) {
         const { body } = await call('GET', `/api/sessions/${sessionId}`);
         if (states.includes(body.session?.state)) return body.session;

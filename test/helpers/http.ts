@@ -11,13 +11,13 @@ export const TEST_API_KEY = 'test-api-key';
 export const TEST_WEBHOOK_SECRET = 'test-webhook-secret';
 
 export interface TestServer {
-  /** `http://127.0.0.1:port`, without a slash at the end. */
+  /** Such as `http://127.0.0.1:port`, without a slash at the end. */
   readonly url: string;
   stop(): Promise<void>;
 }
 
-/** The real HTTP frame around some route modules, listening on a free loopback port. */
-export async function startTestServer(modules: RouteModule[]): Promise<TestServer> {
+/** The real HTTP frame around some route modules, listening on a free port, of loopback unless told otherwise. */
+export async function startTestServer(modules: RouteModule[], host = '127.0.0.1'): Promise<TestServer> {
   const app = createApp({
     modules,
     auth: createAuthenticator({
@@ -31,10 +31,10 @@ export async function startTestServer(modules: RouteModule[]): Promise<TestServe
     classify: classifyDependencyError,
   });
   const server = createHttpServer(app);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://${host}:${port}`,
     stop: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

@@ -1,7 +1,7 @@
 import type { UpgradeFacts, UpgradeMember, UpgradeSession, UpgradeStep } from '../../domain/upgrade-model.ts';
 import { planUpgrade } from '../../domain/upgrade-plan.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
-import { FlotillaError, messageOf } from '../../kernel/errors.ts';
+import { FlotillaError } from '../../kernel/errors.ts';
 import { Loop, type Service } from '../../kernel/lifecycle.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type { EventLog } from '../events/ports.ts';
@@ -56,6 +56,7 @@ export class UpgradeConductor implements Service {
 
   async stop(): Promise<void> {
     await this.#loop.stop();
+    this.#forget();
   }
 
   async pass(): Promise<void> {
@@ -74,10 +75,15 @@ export class UpgradeConductor implements Service {
 
   async #prepare(upgrade: UpgradeRecord, fence: number): Promise<void> {
     const outcome = this.#preparation.outcome(upgrade.id, upgrade.image);
-    if (outcome === 'under way' || this.#deps.lease.fence !== fence) return;
-    if (outcome === 'ready') return await this.#enter(upgrade, 'canary', null);
+    if (this.#deps.lease.fence !== fence) return;
+    if (outcome.state === 'under way') {
+      if (outcome.said === upgrade.reason) return;
+      await this.#deps.store.enter(upgrade, 'preparing', { reason: outcome.said }, this.#now());
+      return;
+    }
     this.#preparation.forget();
-    await this.#enter(upgrade, 'failed', messageOf(outcome));
+    if (outcome.state === 'ready') await this.#enter(upgrade, 'canary', null);
+    else await this.#enter(upgrade, 'failed', outcome.reason);
   }
 
   async #look(upgrade: UpgradeRecord): Promise<UpgradeFacts> {
@@ -219,6 +225,7 @@ export class UpgradeConductor implements Service {
   }
 
   #forget(): void {
+    this.#preparation.forget();
     this.#offlineSince.clear();
     this.#watchingSince = null;
   }

@@ -99,10 +99,10 @@ export class DockerRuntime
   }
 
   /** On each host that answers; one that comes back later fetches it when it needs it. */
-  async prepareImage(image: string): Promise<void> {
-    const done = await Promise.allSettled(this.#hosts.map((host) => host.prepareImage(image)));
+  async prepareImage(image: string, options: EnsureOptions = {}): Promise<void> {
+    const done = await Promise.allSettled(this.#hosts.map((host) => host.prepareImage(image, options)));
     const errors = done.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : []));
-    const missing = errors.find((error) => error instanceof FlotillaError && error.code === 'image_missing');
+    const missing = errors.find((error) => error instanceof FlotillaError && error.code.startsWith('image_'));
     if (missing !== undefined) throw missing;
     if (errors.length === this.#hosts.length) throw errors[0];
   }

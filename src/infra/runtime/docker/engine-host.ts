@@ -108,10 +108,10 @@ export class EngineHost {
     return info === null ? null : await this.#ask(() => this.#observer.observe(info));
   }
 
-  /** @throws FlotillaError `image_missing` */
-  async prepareImage(image: string): Promise<void> {
+  /** @throws FlotillaError `image_missing`, `image_unreachable` */
+  async prepareImage(image: string, options: EnsureOptions): Promise<void> {
     const present = await this.#unless([400, 404], () => this.#docker.getImage(image).inspect());
-    if (present === null) await this.#images.pull(image);
+    if (present === null) await this.#images.pull(image, options);
   }
 
   /** Makes and starts a container. One of the same name must not be there. */
