@@ -9,12 +9,14 @@ import { bench as intake } from './intake.ts';
 import { bench as outbox } from './outbox.ts';
 import { bench as polls } from './polls.ts';
 import type { BenchRow, Report } from './report.ts';
+import { bench as two } from './two.ts';
 
 const SUITES: Record<string, { title: string; run: (report: Report) => Promise<void> }> = {
   allocation: { title: 'Allocation', run: allocation },
   outbox: { title: 'Outbox', run: outbox },
   http: { title: 'Whole cycles over HTTP', run: http },
   polls: { title: 'Waiting polls', run: polls },
+  two: { title: 'Two orchestrators', run: two },
   intake: { title: 'Intake and dispatch', run: intake },
   fleet: { title: 'Workers', run: fleet },
 };

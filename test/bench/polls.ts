@@ -1,105 +1,73 @@
-import { type ChildProcess, fork } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { DEFAULT_LEASE_POLICY } from '../../src/domain/task.ts';
-import { openDatabase } from '../../src/infra/database/database.ts';
-import { createRedis, createSubscriber } from '../../src/infra/redis/client.ts';
-import { ScriptRunner } from '../../src/infra/redis/scripts.ts';
+import { createRedis } from '../../src/infra/redis/client.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
 import { silentLogger } from '../../src/kernel/log.ts';
-import { composeOutbox } from '../../src/orchestrator/compose-outbox.ts';
-import { asManager, asWorker, startTestServer } from '../helpers/http.ts';
-import { startRedis } from '../helpers/redis.ts';
+import { quantile } from './cycles.ts';
+import { startSystem } from './orchestrators.ts';
+import { cpuSeconds, rssBytes } from './process-figures.ts';
 import type { Report } from './report.ts';
+import { startWaitingPolls } from './waiting-polls.ts';
 
 const POLLS = 10_000;
-const IDLE_SECONDS = 8;
-const SEND_SECONDS = 6;
+const IDLE_SECONDS = 10;
+const SEND_SECONDS = 10;
 
 /** Ten thousand waiting polls: what they cost while nothing comes, and how soon they answer when something does. */
 export async function bench(report: Report): Promise<void> {
-  const redisServer = await startRedis({ appendOnly: true });
-  const connection = { url: redisServer.url, name: 'bench', log: silentLogger };
-  const dir = await mkdtemp(join(tmpdir(), 'flotilla-bench-'));
-  const database = await openDatabase({ sqlitePath: join(dir, 'bench.sqlite') });
-  const start = async () => {
-    const redis = createRedis(connection);
-    const subscriber = createSubscriber(connection);
-    const parts = composeOutbox({
-      redis,
-      subscriber,
-      scripts: new ScriptRunner(redis),
-      database,
-      leases: DEFAULT_LEASE_POLICY,
-      isDeleted: async () => false,
-      clock: systemClock,
-      log: silentLogger,
-    });
-    await parts.service.start();
-    const http = await startTestServer(parts.routes);
-    return { redis, subscriber, parts, http };
-  };
-  const { redis, subscriber, parts, http } = await start();
-  const client = startClient(http.url);
+  const system = await startSystem();
+  const { url, pid } = system.orchestrators[0] as { url: string; pid: number };
+  const polls = startWaitingPolls({ workerUrl: url, enqueueUrl: url, headers: system.headers, polls: POLLS });
+  const redis = createRedis({ url: system.redis.url, name: 'bench', log: silentLogger });
   try {
-    const rssBefore = await rss();
-    await tell(client, 'open');
-    while (parts.hub.waiting < POLLS) await systemClock.sleep(50);
+    await systemClock.sleep(3000); // what a start has to do
+    const connections = async (): Promise<number> =>
+      ((await redis.client('LIST')) as string).trim().split('\n').length;
+    const connectedBefore = await connections();
+    const before = { rss: rssBytes(pid), cpu: await cpuOver(pid, IDLE_SECONDS) };
+    await polls.open();
+    await systemClock.sleep(3000);
     report({
-      figure: `${POLLS} polls: RSS a poll`,
-      value: ((await rss()) - rssBefore) / POLLS / 1024,
+      figure: `${POLLS.toLocaleString('en-US')} polls: RSS a poll`,
+      value: (rssBytes(pid) - before.rss) / POLLS / 1024,
       unit: 'kB',
     });
-    const clients = (await redis.client('LIST')) as string;
-    report({ figure: 'Redis connections', value: clients.trim().split('\n').length, unit: '' });
+    // One of them is ours, which asks.
+    report({ figure: 'Redis connections of the orchestrator', value: connectedBefore - 1, unit: '' });
+    report({
+      figure: 'Redis connections added by the polls',
+      value: (await connections()) - connectedBefore,
+      unit: '',
+    });
+    const waiting = await cpuOver(pid, IDLE_SECONDS);
+    report({ figure: 'CPU of the orchestrator while all wait', value: waiting * 100, unit: '% of a core' });
+    report({ figure: 'the same without a poll', value: before.cpu * 100, unit: '% of a core' });
 
-    const before = process.cpuUsage();
-    await systemClock.sleep(IDLE_SECONDS * 1000);
-    const { user, system } = process.cpuUsage(before);
-    report({ figure: 'CPU while idle', value: (user + system) / IDLE_SECONDS / 1e4, unit: '% of a core' });
-
-    const latencies = ((await tell(client, 'send', SEND_SECONDS)) as number[]).sort((a, b) => a - b);
-    const at = (share: number): number => latencies[Math.floor(latencies.length * share)] ?? Number.NaN;
-    if (latencies.length < SEND_SECONDS * 200) {
+    await polls.send(SEND_SECONDS / 2); // warm
+    const latencies = await polls.send(SEND_SECONDS);
+    report({
+      figure: 'tasks not claimed within a second',
+      value: SEND_SECONDS * 200 - latencies.length,
+      unit: '',
+    });
+    for (const [name, share] of [
+      ['p50', 0.5],
+      ['p99', 0.99],
+    ] as const) {
       report({
-        figure: 'tasks that were not claimed in time',
-        value: SEND_SECONDS * 200 - latencies.length,
-        unit: '',
+        figure: `enqueue to claim answered, 200 a second, ${name}`,
+        value: quantile(latencies, share),
+        unit: 'ms',
       });
     }
-    report({ figure: 'enqueue to claim answered, 200 a second, p50', value: at(0.5), unit: 'ms' });
-    report({ figure: 'enqueue to claim answered, 200 a second, p99', value: at(0.99), unit: 'ms' });
   } finally {
-    client.send({ command: 'close', argument: 0 });
-    await http.stop();
-    await parts.service.stop();
-    await database.close();
+    polls.stop();
     redis.disconnect();
-    subscriber.disconnect();
-    await redisServer.stop();
-    client.kill();
-    await rm(dir, { recursive: true, force: true });
+    await system.stop();
   }
 }
 
-async function rss(): Promise<number> {
-  await systemClock.sleep(1000);
-  return process.memoryUsage.rss();
-}
-
-function startClient(url: string): ChildProcess {
-  const entry = fileURLToPath(new URL('./polls-client.ts', import.meta.url));
-  return fork(entry, [url, String(POLLS), JSON.stringify({ ...asManager, ...asWorker })], {
-    execArgv: ['--max-semi-space-size=16'],
-  });
-}
-
-function tell(client: ChildProcess, command: string, argument = 0): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    client.once('message', ({ result }: { result: unknown }) => resolve(result));
-    client.once('exit', () => reject(new Error('the client has ended')));
-    client.send({ command, argument });
-  });
+/** @returns cores in use */
+async function cpuOver(pid: number, seconds: number): Promise<number> {
+  const before = cpuSeconds(pid);
+  await systemClock.sleep(seconds * 1000);
+  return (cpuSeconds(pid) - before) / seconds;
 }

@@ -235,8 +235,8 @@ export class RedisOutboxStore implements OutboxStore {
 
   async ready(sessionIds: readonly string[]): Promise<string[]> {
     if (sessionIds.length === 0) return [];
-    const lists = sessionIds.flatMap((id) => [keys.outbox(id), keys.outboxProcessing(id)]);
-    const places = (await this.#scripts.run('outbox-ready', lists, [])) as number[];
+    const families = [keys.outbox(''), keys.outboxProcessing('')];
+    const places = (await this.#scripts.run('outbox-ready', families, [sessionIds.join(' ')])) as number[];
     return places.flatMap((place) => sessionIds[place] ?? []);
   }
 }

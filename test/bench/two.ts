@@ -1,0 +1,106 @@
+import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { systemClock } from '../../src/kernel/clock.ts';
+import { type CycleClient, quantile, startCycleClient } from './cycles.ts';
+import { type BenchSystem, startSystem } from './orchestrators.ts';
+import type { Report } from './report.ts';
+import { startWaitingPolls } from './waiting-polls.ts';
+
+const POLLS = 1000;
+const SEND_SECONDS = 10;
+/** Of a core, for each orchestrator: as if each had a small machine of its own, and Redis and the client another. */
+const SHARE = 0.4;
+
+/**
+ * Two orchestrators on one Redis: what crosses from one to the other, and what the second one adds. On a machine of
+ * two cores one orchestrator, Redis and the client already fill it; so each orchestrator is held to a share of a
+ * core, where the kernel lets us, and the rate of one is set against that of two.
+ */
+export async function bench(report: Report): Promise<void> {
+  const system = await startSystem(2);
+  const client = startCycleClient();
+  const [one = '', other = ''] = system.orchestrators.map(({ url }) => url);
+  const polls = startWaitingPolls({
+    workerUrl: one,
+    enqueueUrl: other,
+    headers: system.headers,
+    polls: POLLS,
+  });
+  try {
+    await systemClock.sleep(3000);
+    await polls.open();
+    await polls.send(SEND_SECONDS / 2); // warm
+    const latencies = await polls.send(SEND_SECONDS);
+    const name = 'polls wait at one, tasks come at the other, 200 a second';
+    report({ figure: `${name}, p50`, value: quantile(latencies, 0.5), unit: 'ms' });
+    report({ figure: `${name}, p99`, value: quantile(latencies, 0.99), unit: 'ms' });
+    report({
+      figure: 'tasks not claimed within a second',
+      value: SEND_SECONDS * 200 - latencies.length,
+      unit: '',
+    });
+    polls.stop();
+    await compareRates(system, client, report);
+  } finally {
+    polls.stop();
+    client.stop();
+    await system.stop();
+  }
+}
+
+async function compareRates(system: BenchSystem, client: CycleClient, report: Report): Promise<void> {
+  const held = system.orchestrators.map(({ pid }) => holdTo(SHARE, pid));
+  const limit = held.every((release) => release !== null)
+    ? `each held to ${SHARE} of a core`
+    : 'not held back';
+  try {
+    const rate = async (count: number): Promise<number> => {
+      const some = system.orchestrators.slice(0, count);
+      const urls = some.map(({ url }) => url);
+      const order = {
+        sessions: 1000,
+        lanes: 64,
+        warmSeconds: 4,
+        seconds: 8,
+        how: 'cycle',
+        batch: 1,
+      } as const;
+      const measured = await client.run(
+        { ...order, enqueueUrls: urls, workerUrls: urls, headers: system.headers },
+        some.map(({ pid }) => pid),
+      );
+      return measured.perSecond;
+    };
+    const single = await rate(1);
+    const both = await rate(2);
+    report({ figure: `cycles through one orchestrator, ${limit}`, value: single, unit: 'tasks/s' });
+    report({
+      figure: `cycles through two, ${limit}`,
+      value: both,
+      unit: 'tasks/s',
+      baseline: 'one orchestrator',
+      ratio: both / single,
+    });
+  } finally {
+    for (const release of held) release?.();
+  }
+}
+
+const GROUPS = '/sys/fs/cgroup/cpu';
+
+/** @returns lets it go; null where control groups of the first kind are not to be had (no root, or only the second) */
+function holdTo(share: number, pid: number): (() => void) | null {
+  const group = `${GROUPS}/flotilla-bench-${pid}`;
+  try {
+    mkdirSync(group);
+    // A short period: the wait for the next one is part of what is measured.
+    writeFileSync(`${group}/cpu.cfs_period_us`, '10000');
+    writeFileSync(`${group}/cpu.cfs_quota_us`, String(share * 10_000));
+    writeFileSync(`${group}/cgroup.procs`, String(pid));
+  } catch {
+    return null;
+  }
+  return () => {
+    writeFileSync(`${GROUPS}/cgroup.procs`, String(pid));
+    rmdirSync(group);
+  };
+}
