@@ -92,6 +92,8 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     waitingPolls: () => outbox.hub.waiting,
     ledgerBacklog: () => outbox.ledger.backlog(),
     inventory: () => inventory.inventory.counts(),
+    workersByImage: () => fleetOf().upgrades.workersByImage(),
+    upgradeTotals: () => fleetOf().upgrades.totals(),
   });
   const inventory = composeInventory({
     ...base,

@@ -8,6 +8,10 @@ export interface GaugeSources {
     profiles: { available: number; used: number };
     proxies: { available: number; total: number; bad: number };
   }>;
+  /** Image → sessions that have a worker of it. */
+  workersByImage(): Promise<Record<string, number>>;
+  /** Sessions of the upgrade that is not over, by what has become of them; null without one. */
+  upgradeTotals(): Promise<Record<string, number> | null>;
 }
 
 /** What is true at the moment of a scrape. A source that is down leaves its gauge out rather than failing the scrape. */
@@ -56,6 +60,13 @@ export function registerGauges(
   add('flotilla_ledger_backlog', 'Moves of tasks that SQL does not know yet.', [], async (gauge) =>
     gauge.set(await sources.ledgerBacklog()),
   );
+  add('flotilla_workers', 'Sessions that have a worker, by its image.', ['image'], async (gauge) => {
+    for (const [image, count] of Object.entries(await sources.workersByImage())) gauge.set({ image }, count);
+  });
+  add('flotilla_upgrade_sessions', 'Sessions of the upgrade that goes on.', ['state'], async (gauge) => {
+    for (const [state, count] of Object.entries((await sources.upgradeTotals()) ?? {}))
+      gauge.set({ state }, count);
+  });
   const alerts = new Gauge({
     name: 'flotilla_alert_raised',
     help: '1 while an alert is raised.',

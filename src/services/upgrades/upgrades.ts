@@ -96,6 +96,16 @@ export class Upgrades {
     return Object.fromEntries(await this.#deps.store.workersByImage());
   }
 
+  /** Of the upgrade that is not over, by what has become of its sessions; null without one. */
+  async totals(): Promise<Record<string, number> | null> {
+    const upgrade = await this.#deps.store.active();
+    if (!upgrade) return null;
+    const { left, members } = await this.#report(upgrade);
+    const totals: Record<string, number> = { left };
+    for (const { state } of members) totals[state] = (totals[state] ?? 0) + 1;
+    return totals;
+  }
+
   /** @throws FlotillaError 404 `unknown_upgrade` */
   async get(id: string): Promise<UpgradeReport> {
     return await this.#report(await this.#find(id));
