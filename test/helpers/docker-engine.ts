@@ -51,6 +51,8 @@ export interface EngineOptions {
   number?: number;
   /** Also listens on TCP, for clients with a certificate alone. */
   tls?: boolean;
+  /** `host:port` of a registry without TLS. */
+  insecureRegistry?: string;
   /** The size of its disk. It is in memory, and gone with the daemon. */
   diskMegabytes?: number;
 }
@@ -191,7 +193,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
 function spawnDaemon(
   options: EngineOptions & { network: EngineNetwork; runDir: string; host: string; dataRoot: string },
 ): ChildProcess {
-  const { network, runDir, host, dataRoot, diskMegabytes, liveRestore, tls } = options;
+  const { network, runDir, host, dataRoot, diskMegabytes, liveRestore, tls, insecureRegistry } = options;
   const log = openSync(join(runDir, 'daemon.log'), 'a', 0o600);
   const pem = (file: string): string => join(runDir, 'tls', 'server', file);
   const disk = `mkdir -p '${dataRoot}' && mount -t tmpfs -o size=${diskMegabytes}m tmpfs '${dataRoot}' && `;
@@ -208,8 +210,7 @@ function spawnDaemon(
       '--mtu=1400',
       '--bip=10.250.1.1/24',
       '--default-address-pool=base=10.251.0.0/16,size=24',
-      // For a registry of a test's.
-      `--insecure-registry=${network.gateway}/32`,
+      `--insecure-registry=${insecureRegistry ?? `${network.gateway}/32`}`,
       ...(liveRestore ? ['--live-restore'] : []),
       ...(tls
         ? [

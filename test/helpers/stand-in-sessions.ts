@@ -5,7 +5,7 @@ import type { SessionService } from '../../src/services/sessions/sessions.ts';
 
 /** A stand-in worker is told by its provider how to behave, and the API knows real providers alone. */
 export const isStandIn = (provider: unknown): boolean =>
-  typeof provider === 'string' && /^(fine-\d+|qr|crash|deaf)$/.test(provider);
+  typeof provider === 'string' && /^(fine-\d+|qr|crash|deaf|hungry-\d+)$/.test(provider);
 
 export const STAND_IN_PATH = '/test/sessions';
 
