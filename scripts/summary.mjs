@@ -11,6 +11,8 @@ function count(file, exitCode) {
     console.log(`There is no report of the tests: ${error.message}`);
     return { passed: 0, failed: exitCode === '0' ? 0 : 1 };
   }
+  // What else there is to say of a run.
+  if (report.line) console.log(report.line);
   const broken = report.testResults.filter(
     ({ status, assertionResults }) =>
       status === 'failed' && !assertionResults.some((assertion) => assertion.status === 'failed'),

@@ -22,7 +22,7 @@ export class Api {
 
   /** Once. Rejects when there is no answer in time. */
   async call(
-    method: 'GET' | 'POST',
+    method: 'GET' | 'POST' | 'DELETE',
     path: string,
     body?: unknown,
     headers: Record<string, string> = {},

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { Redis } from 'ioredis';
 import { keys } from '../../src/infra/redis/keys.ts';
+import { PROBE_SESSION } from './probe.ts';
 
 /** Keeps what SQL and Redis say of everything that has no end: `evidence.json`, and a copy of the database. */
 export async function keepEvidence(dir: string, dbPath: string, admin: Redis): Promise<void> {
@@ -10,8 +11,10 @@ export async function keepEvidence(dir: string, dbPath: string, admin: Redis): P
   try {
     await database.backup(join(dir, 'evidence.sqlite'));
     const open = database
-      .prepare("select * from tasks where state in ('accepted', 'queued', 'claimed') limit 100")
-      .all() as { id: string; session_id: string; payload: string }[];
+      .prepare(
+        "select * from tasks where state in ('accepted', 'queued', 'claimed') and session_id <> ? limit 100",
+      )
+      .all(PROBE_SESSION) as { id: string; session_id: string; payload: string }[];
     const tasks = [];
     for (const row of open) tasks.push({ ...row, redis: await placesOf(admin, row) });
     const jobs = database.prepare("select * from jobs where state not in ('done', 'cancelled')").all();

@@ -1,15 +1,13 @@
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import Table from 'cli-table3';
-import type { Verdict } from './checker.ts';
 import { copySources } from './copy-sources.ts';
 import { FAULTS } from './faults.ts';
-import { quantile, type Times } from './recovery.ts';
+import { allHolds, checksOf, lineOf, report } from './report.ts';
 import { forget, type RunResult, run } from './run.ts';
 import { breakCopy, SABOTAGES } from './sabotage.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
-const SHOWN = 10;
 
 const { values } = parseArgs({
   options: {
@@ -18,92 +16,64 @@ const { values } = parseArgs({
     faults: { type: 'string' },
     /** Sixty seconds and a dozen faults. */
     short: { type: 'boolean', default: false },
-    /** Breaks a copy of the product in a named way; the run has to notice. */
+    /** Breaks a copy of the product in a named way, or in `all` one after the other; a run has to notice. */
     sabotage: { type: 'string' },
     /** Comma-separated kinds of faults. */
     only: { type: 'string' },
     /** Each fault on its own, so that what follows is its own. */
     'one-by-one': { type: 'boolean', default: false },
+    /** Keeps logs and data. */
     keep: { type: 'boolean', default: false },
+    /** Writes how many checks held, in the shape of a report of tests. */
+    report: { type: 'string' },
   },
 });
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
-
 const seconds = Number(values.seconds ?? (values.short || values.sabotage ? 55 : 450));
 const faults = Number(values.faults ?? Math.ceil(seconds / 4.5));
-const kinds = values.only?.split(',') ?? (values.sabotage ? (SABOTAGES[values.sabotage]?.kinds ?? []) : []);
-for (const kind of kinds) if (!(kind in FAULTS)) throw new Error(`There is no fault ${kind}.`);
-const sources = await copySources(ROOT);
-if (values.sabotage) await breakCopy(sources, values.sabotage);
 
-say(
-  `seed ${values.seed}, ${seconds} s, ${faults} faults${values.sabotage ? `, sabotage ${values.sabotage}` : ''}`,
-);
-const result = await run({
-  seed: Number(values.seed),
-  seconds,
-  faults,
-  kinds,
-  oneByOne: values['one-by-one'],
-  sources,
-  say,
-});
-report(result);
-await forget(sources);
-const good = result.verdict.ok && result.oddities.length === 0;
-if (good && !values.keep) await forget(result.dir);
-else say(`logs and data: ${result.dir}`);
-process.exitCode = good ? 0 : 1;
+if (values.sabotage === 'all') await allSabotages();
+else process.exitCode = (await once(values.sabotage)).good === (values.sabotage === undefined) ? 0 : 1;
 
-function report({
-  verdict,
-  faults: made,
-  recoveries,
-  latencies,
-  perSecond,
-  oddities,
-  unexpectedEnds,
-}: RunResult): void {
-  const table = new Table({
-    head: ['fault', 'alone', 'clients', 'claims', 'lead', 'sessions', 'redelivery'],
-    style: { head: [], border: [] },
-  });
-  const seconds = (ms: number): string => (ms / 1000).toFixed(2);
-  const times = ({ p50Ms, maxMs }: Times): string =>
-    p50Ms === null || maxMs === null ? '-' : `${seconds(p50Ms)} / ${seconds(maxMs)}`;
-  for (const each of recoveries.toSorted((a, b) => a.kind.localeCompare(b.kind))) {
-    const { kind, count, measured, clients, claims, lead, sessions, redelivery } = each;
-    table.push([
-      kind,
-      `${measured} of ${count}`,
-      ...[clients, claims, lead, sessions, redelivery].map((column) => times(column)),
-    ]);
+/** @param sabotage after which the run has to be red */
+async function once(sabotage: string | undefined): Promise<{ good: boolean; result: RunResult }> {
+  const known = sabotage === undefined ? undefined : SABOTAGES[sabotage];
+  if (sabotage !== undefined && !known)
+    throw new Error(`There is no sabotage ${sabotage}. There are: ${Object.keys(SABOTAGES).join(', ')}.`);
+  const kinds = values.only?.split(',') ?? known?.kinds ?? [];
+  for (const kind of kinds) if (!(kind in FAULTS)) throw new Error(`There is no fault ${kind}.`);
+  const sources = await copySources(ROOT);
+  try {
+    if (sabotage !== undefined) await breakCopy(sources, sabotage);
+    say(`seed ${values.seed}, ${seconds} s, ${faults} faults${sabotage ? `, sabotage ${sabotage}` : ''}`);
+    const oneByOne = values['one-by-one'];
+    const result = await run({ seed: Number(values.seed), seconds, faults, kinds, oneByOne, sources, say });
+    report(result, say);
+    const good = allHolds(result);
+    if (values.report) await writeReport(values.report, result);
+    if ((good || sabotage !== undefined) && !values.keep) await forget(result.dir);
+    else say(`logs and data: ${result.dir}`);
+    return { good, result };
+  } finally {
+    await forget(sources);
   }
-  say('seconds from the end of a fault until it was well again (p50 / max), where no other fault was near:');
-  say(table.toString());
-  listAll(verdict, { oddities, 'unexpected ends': unexpectedEnds });
-  say(
-    `sent ${verdict.sent}, dead ${verdict.dead} (arrived all the same: ${verdict.deadButArrived}), ` +
-      `cancelled ${verdict.cancelled}, sent again on the wire ${verdict.resent}`,
-  );
-  const ms = (part: number): string => `${Math.round(quantile(latencies, part) ?? 0)} ms`;
-  const wrong = verdict.lost.length + verdict.unexpected.length;
-  say(
-    `accepted ${verdict.accepted}, ${perSecond.toFixed(0)}/s, ${made.length} faults, lost ${verdict.lost.length}, ` +
-      `unexpected ${wrong - verdict.lost.length}, doubles ${verdict.doubles.length}, ` +
-      `order breaks ${verdict.orderBreaks.length}, cap breaches ${verdict.capBreaches.length}, ` +
-      `stale writes ${verdict.staleWrites.length}, overlaps ${verdict.overlaps.length}, ` +
-      `accepted in p50 ${ms(0.5)} / p99 ${ms(0.99)}: ${verdict.ok && oddities.length === 0 ? 'ALL HOLDS' : 'BROKEN'}`,
-  );
 }
 
-function listAll(verdict: Verdict, more: Record<string, string[]>): void {
-  const { lost, unexpected, doubles, orderBreaks, capBreaches, staleWrites, overlaps } = verdict;
-  const found = { lost, unexpected, doubles, orderBreaks, capBreaches, staleWrites, overlaps, ...more };
-  for (const [name, all] of Object.entries(found)) {
-    if (all.length === 0) continue;
-    say(`${name}: ${all.length}`);
-    for (const each of all.slice(0, SHOWN)) say(`  ${each}`);
+async function allSabotages(): Promise<void> {
+  const lines: string[] = [];
+  for (const name of Object.keys(SABOTAGES)) {
+    const { good, result } = await once(name);
+    lines.push(`${name}: ${good ? 'NOT NOTICED' : 'noticed'} (${lineOf(result)})`);
+    if (good) process.exitCode = 1;
   }
+  for (const line of lines) say(line);
+}
+
+async function writeReport(file: string, result: RunResult): Promise<void> {
+  const found = Object.values(checksOf(result));
+  const numPassedTests = found.filter((all) => all.length === 0).length;
+  const line = `chaos: ${lineOf(result)}`;
+  const counts = { numPassedTests, numFailedTests: found.length - numPassedTests, testResults: [], line };
+  await writeFile(file, JSON.stringify(counts));
 }
