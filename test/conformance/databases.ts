@@ -37,6 +37,9 @@ export function databaseEngines(): DatabaseEngine[] {
           'events',
           'auth_fences',
           'auth_entries',
+          'upgrades',
+          'upgrade_sessions',
+          'fleet_image',
         ] as const) {
           await database.db.deleteFrom(table).execute();
         }
