@@ -155,9 +155,22 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
       if (answer.status !== 200) throw new Error(JSON.stringify(answer.body));
     },
     async create(phone) {
-      const { status, body } = await call('POST', '/api/sessions', { phone });
-      if (status !== 201) throw new Error(`${status} ${JSON.stringify(body)}`);
-      return body.session.id;
+      // The answer to a first try may have been lost, with an orchestrator that was killed.
+      const present = async (): Promise<string | null> => {
+        const { body } = await ask('GET', '/api/sessions?limit=500');
+        return body.sessions.find((each: { phone: string }) => each.phone === phone)?.id ?? null;
+      };
+      let lost = false;
+      return await within(`a session for ${phone}`, PATIENCE_MS, async () => {
+        if (lost) {
+          const id = await present();
+          if (id !== null) return id;
+        }
+        lost = true;
+        const { status, body } = await ask('POST', '/api/sessions', JSON.stringify({ phone }));
+        if (status === 201) return body.session.id as string;
+        throw new Error(`${status} ${JSON.stringify(body)}`);
+      });
     },
     until: (sessionId, states, timeoutMs = 60_000) => {
       let last = '';

@@ -87,7 +87,7 @@ export class DockerRuntime
   /** The workers stay. A network without any goes. */
   async close(_options: StopOptions): Promise<void> {
     const hosts = this.#hosts.filter((host) => !this.#lists.isAway(host));
-    await Promise.allSettled(hosts.map((host) => host.removeNetwork()));
+    await Promise.allSettled(hosts.map((host) => host.close()));
   }
 
   get image(): string {

@@ -170,8 +170,9 @@ export class EngineHost {
     }
   }
 
-  /** Takes the workers' network away, unless somebody is still on it. */
-  async removeNetwork(): Promise<void> {
+  /** Gives up pulls, and takes the workers' network away, unless somebody is still on it. */
+  async close(): Promise<void> {
+    this.#images.close();
     await this.#ask(() => this.#network.remove());
   }
 

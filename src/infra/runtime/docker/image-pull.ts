@@ -14,6 +14,8 @@ const FINAL =
   /not found|does not exist|denied|unauthorized|(manifest|name) unknown|no basic auth|invalid reference|no matching/i;
 
 interface Pull {
+  /** Lets the engine give it up, too. */
+  end: AbortController;
   done: Promise<void>;
   listeners: Set<(text: string) => void>;
   last: string;
@@ -57,9 +59,15 @@ export class ImagePull {
     }
   }
 
+  /** Gives up all that goes on. */
+  close(): void {
+    for (const { end } of this.#underWay.values()) end.abort();
+  }
+
   #begin(image: string): Pull {
-    const pull: Pull = { done: Promise.resolve(), listeners: new Set(), last: `pulling ${image}` };
-    pull.done = this.#pull(image, (text) => {
+    const end = new AbortController();
+    const pull: Pull = { end, done: Promise.resolve(), listeners: new Set(), last: `pulling ${image}` };
+    pull.done = this.#pull(image, end, (text) => {
       pull.last = `pulling ${image}: ${text}`;
       for (const listener of pull.listeners) listener(pull.last);
     }).finally(() => this.#underWay.delete(image));
@@ -69,9 +77,8 @@ export class ImagePull {
     return pull;
   }
 
-  async #pull(image: string, say: (text: string) => void): Promise<void> {
+  async #pull(image: string, enough: AbortController, say: (text: string) => void): Promise<void> {
     this.#log.info({ host: this.#host, image }, 'pulling the image of workers');
-    const enough = new AbortController();
     try {
       await Promise.race([this.#follow(image, say, enough.signal), this.#tooLong(enough.signal)]);
       this.#log.info({ host: this.#host, image }, 'the image is there');
