@@ -1,7 +1,9 @@
+import { sql } from 'kysely';
 import { OPEN_STATES } from '../../domain/task-state.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import type { JobTaskStore } from '../../services/intake/ports.ts';
 import type { Database } from './database.ts';
+import { TASK_IS_OPEN } from './open-tasks.ts';
 
 const IDS_PER_STATEMENT = 1000;
 
@@ -65,8 +67,10 @@ export function createJobTaskStore({ db }: Database, clock: Clock): JobTaskStore
       const rows = await db
         .selectFrom('tasks')
         .select('id')
-        .where('job_id', '=', jobId)
+        // By session: by job, each session of a large job would be looked for among all of its tasks.
+        .where(sql`coalesce(job_id, '')`, '=', jobId)
         .where('session_id', '=', sessionId)
+        .where(TASK_IS_OPEN)
         .where('state', 'in', states)
         .orderBy('position')
         .execute();

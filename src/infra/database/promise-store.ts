@@ -1,8 +1,9 @@
 import { sql } from 'kysely';
 import { DISPATCHABLE } from '../../domain/job-state.ts';
-import { OPEN_STATES, type TaskState } from '../../domain/task-state.ts';
+import type { TaskState } from '../../domain/task-state.ts';
 import type { PromiseStore } from '../../services/restoration/ports.ts';
 import type { Database } from './database.ts';
+import { TASK_IS_OPEN } from './open-tasks.ts';
 import { stateOf } from './task-rows.ts';
 
 const IDS_PER_QUERY = 1000;
@@ -10,10 +11,7 @@ const IDS_PER_QUERY = 1000;
 /** What was promised, for a Redis that has lost it. */
 export function createPromiseStore({ db }: Pick<Database, 'db'>): PromiseStore {
   const openTasks = () =>
-    db
-      .selectFrom('tasks')
-      .leftJoin('jobs', 'jobs.id', 'tasks.job_id')
-      .where('tasks.state', 'in', OPEN_STATES);
+    db.selectFrom('tasks').leftJoin('jobs', 'jobs.id', 'tasks.job_id').where(TASK_IS_OPEN);
 
   return {
     async sessions() {

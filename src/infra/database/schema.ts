@@ -121,6 +121,8 @@ export interface JobsTable {
   received: number;
   /** Contacts before this index have their task row. */
   expanded: number;
+  /** What is queued before this position has been handed to its outbox for certain. */
+  handed_over: Generated<number>;
   /** `accepted`, `waiting`, `running`, `paused`, `done`, `cancelled`. */
   state: string;
   waiting_for: string | null;

@@ -4,6 +4,7 @@ import type { LedgerEvent } from '../../services/ledger/ports.ts';
 import type { DatabaseDialect } from './database.ts';
 import { rowSource } from './row-source.ts';
 import type { Schema } from './schema.ts';
+import { applyShortcuts, type NamedEvent, type TaskStep } from './task-event-shortcuts.ts';
 import {
   insertTasks,
   keyOf,
@@ -13,7 +14,10 @@ import {
   toProgress,
 } from './task-rows.ts';
 
-/** Applies events in order; the caller's transaction makes it all or none. */
+/**
+ * Applies events in order; the caller's transaction makes it all or none. What became of one task within the batch
+ * is one write.
+ */
 export async function applyEvents(
   tx: Transaction<Schema>,
   dialect: DatabaseDialect,
@@ -22,63 +26,32 @@ export async function applyEvents(
   // SQLite: a transaction that begins by reading cannot be made a writing one once another process has written.
   if (dialect === 'sqlite') await sql`update tasks set state = state where id = ''`.execute(tx);
   await insertForeign(tx, dialect, events);
-  const named = await withTaskIds(tx, dialect, events);
-  const others = await applyFirst(tx, dialect, named);
-  const rows = await selectTasks(
-    tx,
-    dialect,
-    uniqueKeys(others),
-    sql`t.id, t.session_id, ${PROGRESS_COLUMNS}`,
-    true,
-  );
+  const steps = stepsOf(await withTaskIds(tx, dialect, events));
+  const others = await applyShortcuts(tx, dialect, steps);
+  if (others.length === 0) return;
+  const rows = await selectTasks(tx, dialect, others, sql`t.id, t.session_id, ${PROGRESS_COLUMNS}`, true);
   const before = new Map(rows.map((row) => [keyOf(row.session_id, row.id), toProgress(row)]));
-  const after = new Map<string, MovedTask>();
-  for (const event of others) {
-    const { sessionId, taskId } = event;
-    const key = keyOf(sessionId, taskId);
-    const task = after.get(key) ?? before.get(key);
-    if (task) after.set(key, { ...applyTaskEvent(task, event), sessionId, taskId });
-  }
-  await updateTasks(tx, dialect, [...after.values()]);
+  const moved = others.flatMap(({ key, sessionId, taskId, events: own }): MovedTask[] => {
+    const task = before.get(key);
+    return task ? [{ ...own.reduce(applyTaskEvent, task), sessionId, taskId }] : [];
+  });
+  await updateTasks(tx, dialect, moved);
 }
 
 type MovedTask = TaskProgress & { sessionId: string; taskId: string };
 
-/**
- * The shortest way for what is nearly all of a large job's events: `queued`, alone in its batch, for a task that
- * was accepted and no more.
- * @returns the events that are left to be applied one by one
- */
-async function applyFirst(
-  tx: Transaction<Schema>,
-  dialect: DatabaseDialect,
-  events: readonly NamedEvent[],
-): Promise<readonly NamedEvent[]> {
-  const times = new Map<string, number>();
-  for (const { sessionId, taskId } of events) {
+/** The events of each task, in order. */
+function stepsOf(events: readonly NamedEvent[]): TaskStep[] {
+  const steps = new Map<string, TaskStep>();
+  for (const event of events) {
+    const { sessionId, taskId } = event;
     const key = keyOf(sessionId, taskId);
-    times.set(key, (times.get(key) ?? 0) + 1);
+    const step = steps.get(key);
+    if (step) step.events.push(event);
+    else steps.set(key, { key, sessionId, taskId, events: [event] });
   }
-  const isFirst = (event: NamedEvent): boolean =>
-    event.type === 'queued' && times.get(keyOf(event.sessionId, event.taskId)) === 1;
-  const first = events.filter(isFirst);
-  if (first.length === 0) return events;
-  const rows = first.map(({ taskId, sessionId, at }) => ({ id: taskId, session_id: sessionId, at }));
-  const { numAffectedRows } = await sql`
-    update tasks set state = 'queued', queued_at = v.at
-    from ${rowSource(dialect, rows, { id: 'text', session_id: 'text', at: 'text' })}
-    where tasks.id = v.id and tasks.session_id = v.session_id and tasks.state = 'accepted'
-      and tasks.queued_at is null`.execute(tx);
-  // Some were further on already: to be looked at one by one. For the others that changes nothing any more.
-  if (Number(numAffectedRows ?? 0) !== first.length) return events;
-  return events.filter((event) => !isFirst(event));
+  return [...steps.values()];
 }
-
-type NamedEvent = LedgerEvent & { taskId: string };
-
-const uniqueKeys = (events: readonly NamedEvent[]): { sessionId: string; taskId: string }[] => [
-  ...new Map(events.map((event) => [keyOf(event.sessionId, event.taskId), event])).values(),
-];
 
 /** Receipts may know the WhatsApp id alone. Those of messages that are not ours fall away here. */
 async function withTaskIds(
@@ -86,17 +59,15 @@ async function withTaskIds(
   dialect: DatabaseDialect,
   events: readonly LedgerEvent[],
 ): Promise<NamedEvent[]> {
-  const byKey = new Map<string, string>();
   const unnamed = events.flatMap(({ taskId, sessionId, whatsappId }) =>
     taskId === null && whatsappId ? [{ session_id: sessionId, whatsapp_id: whatsappId }] : [],
   );
-  if (unnamed.length > 0) {
-    const { rows } = await sql<{ id: string; session_id: string; whatsapp_id: string }>`
-      select t.id, t.session_id, t.whatsapp_id
-      from ${rowSource(dialect, unnamed, { session_id: 'text', whatsapp_id: 'text' })}
-      cross join tasks t where t.session_id = v.session_id and t.whatsapp_id = v.whatsapp_id`.execute(tx);
-    for (const row of rows) byKey.set(keyOf(row.session_id, row.whatsapp_id), row.id);
-  }
+  if (unnamed.length === 0) return events.filter((event): event is NamedEvent => event.taskId !== null);
+  const { rows } = await sql<{ id: string; session_id: string; whatsapp_id: string }>`
+    select t.id, t.session_id, t.whatsapp_id
+    from ${rowSource(dialect, unnamed, { session_id: 'text', whatsapp_id: 'text' })}
+    cross join tasks t where t.session_id = v.session_id and t.whatsapp_id = v.whatsapp_id`.execute(tx);
+  const byKey = new Map(rows.map((row) => [keyOf(row.session_id, row.whatsapp_id), row.id]));
   // Also from this very batch: its claims have not been written yet.
   for (const { taskId, sessionId, whatsappId } of events) {
     if (taskId !== null && whatsappId) byKey.set(keyOf(sessionId, whatsappId), taskId);

@@ -69,7 +69,7 @@ export interface JobTaskStore {
   openBySession(jobId: string): Promise<{ sessionId: string; count: number }[]>;
   /** Every session that has or had a task of the job. */
   sessionsOf(jobId: string): Promise<string[]>;
-  /** Ids of the tasks of one session in one of these states. */
+  /** Ids of the tasks of one session in one of these states without an end. */
   idsOf(jobId: string, sessionId: string, states: readonly string[]): Promise<string[]>;
   /** Whether any task of the job is in one of these states. */
   has(jobId: string, states: readonly string[]): Promise<boolean>;

@@ -22,8 +22,12 @@ export interface LedgerFollowerDeps {
   strandedAfterMs?: number;
 }
 
-const ENTRIES_AT_ONCE = 500;
-const EVENTS_AT_ONCE = 2000;
+/** An entry holds the events of one task, or of a thousand: what one look at the stream brings is kept about even. */
+const MOST_ENTRIES_AT_ONCE = 1000;
+const EVENTS_A_LOOK = 4000;
+/** In one transaction. It has to let others at the database soon, but one of few events costs each of them more. */
+const EVENTS_AT_ONCE = 3000;
+const STRANDED_AT_ONCE = 500;
 const RECOVERY_EVERY_MS = 5000;
 
 /**
@@ -35,6 +39,7 @@ export class LedgerFollower implements Service {
   readonly #deps: LedgerFollowerDeps;
   readonly #loop: Loop;
   readonly #leadMs: number;
+  #entriesAtOnce = 100;
   #recoveredAt = Number.NEGATIVE_INFINITY;
   #leadsUntil = Number.NEGATIVE_INFINITY;
 
@@ -43,7 +48,7 @@ export class LedgerFollower implements Service {
     this.#leadMs = deps.leadMs ?? 5000;
     this.#loop = new Loop({
       name: 'ledger follower',
-      intervalMs: deps.intervalMs ?? 100,
+      intervalMs: deps.intervalMs ?? 200,
       clock: deps.clock,
       log: deps.log,
       run: (signal) => this.#pass(signal),
@@ -72,11 +77,14 @@ export class LedgerFollower implements Service {
   async #pass(signal: AbortSignal): Promise<void> {
     for (let full = true; full && !signal.aborted; ) {
       if (!(await this.#leads())) return;
-      const { entries, lastId, count } = await this.#deps.stream.read(ENTRIES_AT_ONCE);
+      const limit = this.#entriesAtOnce;
+      const { entries, lastId, count } = await this.#deps.stream.read(limit);
       // What comes meanwhile waits for the next pass: each transaction costs a sync of the disk, so few and large.
-      full = count === ENTRIES_AT_ONCE;
+      full = count === limit;
       if (lastId === null) break;
-      await this.#apply(entries);
+      const events = eventsOf(entries);
+      this.#entriesAtOnce = Math.max(1, Math.min(MOST_ENTRIES_AT_ONCE, entriesFor(count, events.length)));
+      await this.#apply(events);
       await this.#deps.stream.trim(lastId);
     }
     // Only now: a row that says `accepted` really never reached its outbox, it is not just behind.
@@ -91,8 +99,7 @@ export class LedgerFollower implements Service {
     return leads;
   }
 
-  async #apply(entries: readonly StreamEntry[]): Promise<void> {
-    const events = entries.flatMap(eventsOf);
+  async #apply(events: readonly LedgerEvent[]): Promise<void> {
     for (let at = 0; at < events.length; at += EVENTS_AT_ONCE) {
       await this.#applyOrSkip(events.slice(at, at + EVENTS_AT_ONCE));
     }
@@ -126,7 +133,7 @@ export class LedgerFollower implements Service {
     if (now - this.#recoveredAt < RECOVERY_EVERY_MS) return;
     this.#recoveredAt = now;
     const before = toIso(clock.nowMs() - (this.#deps.strandedAfterMs ?? 10_000));
-    const stranded = await tasks.stranded(before, ENTRIES_AT_ONCE);
+    const stranded = await tasks.stranded(before, STRANDED_AT_ONCE);
     const bySession = Map.groupBy(stranded, ({ sessionId }) => sessionId);
     for (const [sessionId, rows] of bySession) {
       await this.#deps.push(
@@ -138,13 +145,26 @@ export class LedgerFollower implements Service {
   }
 }
 
-function eventsOf(entry: StreamEntry): LedgerEvent[] {
-  const { id: _, taskIds, ...event } = entry;
-  if (taskIds.length === 0) return [{ ...event, taskId: null }];
-  return taskIds.map((taskId) => {
+const entriesFor = (count: number, events: number): number =>
+  Math.round((EVENTS_A_LOOK * count) / Math.max(1, events));
+
+function eventsOf(entries: readonly StreamEntry[]): LedgerEvent[] {
+  // A task that is claimed and sent within one look is named once: the name is a digest.
+  const names = new Map<string, string>();
+  const nameOf = (sessionId: string, taskId: string): string => {
+    const key = `${sessionId}\n${taskId}`;
+    const name = names.get(key) ?? whatsappMessageId(sessionId, taskId);
+    names.set(key, name);
+    return name;
+  };
+  return entries.flatMap((entry): LedgerEvent[] => {
+    const { id: _, taskIds, ...event } = entry;
+    if (taskIds.length === 0) return [{ ...event, taskId: null }];
     // Known from the first delivery on, so that a receipt which overtakes its ack finds its task.
     const named = event.type === 'claimed' || event.type === 'sent';
-    const whatsappId = event.whatsappId ?? (named ? whatsappMessageId(event.sessionId, taskId) : undefined);
-    return { ...event, taskId, ...(whatsappId === undefined ? {} : { whatsappId }) };
+    return taskIds.map((taskId) => {
+      const whatsappId = event.whatsappId ?? (named ? nameOf(event.sessionId, taskId) : undefined);
+      return { ...event, taskId, ...(whatsappId === undefined ? {} : { whatsappId }) };
+    });
   });
 }

@@ -1,0 +1,142 @@
+import { sql, type Transaction } from 'kysely';
+import { ACCEPTED, applyTaskEvent } from '../../domain/task-state.ts';
+import type { LedgerEvent } from '../../services/ledger/ports.ts';
+import type { DatabaseDialect } from './database.ts';
+import { rowSource } from './row-source.ts';
+import type { Schema } from './schema.ts';
+
+export type NamedEvent = LedgerEvent & { taskId: string };
+
+/** What a batch says of one task. */
+export interface TaskStep {
+  key: string;
+  sessionId: string;
+  taskId: string;
+  /** In order; at least one. */
+  events: NamedEvent[];
+}
+
+type Shortcut = (
+  tx: Transaction<Schema>,
+  dialect: DatabaseDialect,
+  steps: readonly TaskStep[],
+) => Promise<number>;
+
+/**
+ * Writes what becomes of nearly all tasks without reading their rows first: a condition makes sure that the row is
+ * as it must be for the outcome to be this one.
+ * @returns the tasks that are left to be read and moved one event at a time. Among them are those of a kind of which
+ *   some did not meet the condition: applied again, an event changes nothing.
+ */
+export async function applyShortcuts(
+  tx: Transaction<Schema>,
+  dialect: DatabaseDialect,
+  steps: readonly TaskStep[],
+): Promise<TaskStep[]> {
+  const kinds = Map.groupBy(steps, kindOf);
+  const left = kinds.get('other') ?? [];
+  for (const [kind, apply] of Object.entries(SHORTCUTS)) {
+    const some = kinds.get(kind as Kind);
+    if (some && (await apply(tx, dialect, some)) !== some.length) left.push(...some);
+  }
+  return left;
+}
+
+type Kind = keyof typeof SHORTCUTS | 'other';
+
+function kindOf({ events }: TaskStep): Kind {
+  const [first, ...rest] = events;
+  if (!first) return 'other';
+  if (rest.length === 0 && first.type === 'queued') return 'queued';
+  if (rest.length === 0 && first.type === 'sent') return 'sent';
+  if (first.type !== 'queued' && first.type !== 'claimed') return 'other';
+  let { at } = first;
+  for (const event of rest) {
+    // Redis' clock may be set back: which event is of an earlier stay in the outbox is then seen in the row alone.
+    if ((event.type !== 'claimed' && event.type !== 'sent') || event.at < at) return 'other';
+    at = event.at;
+  }
+  return 'handedOut';
+}
+
+const SHORTCUTS = {
+  /** Into the outbox, and no more: all of a large job. A job's rows are born as `queued`, with their time to come. */
+  queued: async (tx, dialect, steps) => {
+    const rows = steps.map(({ taskId, sessionId, events }) => ({
+      id: taskId,
+      session_id: sessionId,
+      at: events[0]?.at,
+    }));
+    const source = rowSource(dialect, rows, { id: 'text', session_id: 'text', at: 'text' });
+    const fits = sql`tasks.id = v.id and tasks.session_id = v.session_id
+      and (tasks.queued_at is null or tasks.queued_at <= v.at)`;
+    const born = await sql`update tasks set queued_at = v.at from ${source}
+      where ${fits} and tasks.state = 'queued'`.execute(tx);
+    const count = Number(born.numAffectedRows ?? 0);
+    if (count === steps.length) return count;
+    const moved = await sql`update tasks set state = 'queued', queued_at = v.at from ${source}
+      where ${fits} and tasks.state = 'accepted'`.execute(tx);
+    return count + Number(moved.numAffectedRows ?? 0);
+  },
+
+  /** Handed out for the first time, and sent if it was that quick. */
+  handedOut: async (tx, dialect, steps) => {
+    const rows = steps.map(({ taskId, sessionId, events }) => {
+      const task = events.reduce(applyTaskEvent, ACCEPTED);
+      return {
+        id: taskId,
+        session_id: sessionId,
+        first_at: events[0]?.at,
+        came: events[0]?.type === 'queued' ? 1 : 0,
+        attempts: task.attempts,
+        whatsapp_id: task.whatsappId,
+        claimed_at: task.claimedAt,
+        sent_at: task.sentAt,
+      };
+    });
+    const { numAffectedRows } = await sql`
+      update tasks set state = case when v.sent_at is null then 'claimed' else 'sent' end, attempts = v.attempts,
+        whatsapp_id = v.whatsapp_id, claimed_at = v.claimed_at, sent_at = v.sent_at,
+        queued_at = case when v.came = 1 then v.first_at else coalesce(tasks.queued_at, v.first_at) end
+      from ${rowSource(dialect, rows, {
+        id: 'text',
+        session_id: 'text',
+        first_at: 'text',
+        came: 'integer',
+        attempts: 'integer',
+        whatsapp_id: 'text',
+        claimed_at: 'text',
+        sent_at: 'text',
+      })}
+      where tasks.id = v.id and tasks.session_id = v.session_id
+        and (tasks.state = 'queued' or tasks.state = 'accepted')
+        and (tasks.queued_at is null or tasks.queued_at <= v.first_at)
+        and tasks.claimed_at is null and tasks.sent_at is null and tasks.ended_at is null
+        and tasks.attempts = 0 and tasks.reason is null and tasks.whatsapp_id is null`.execute(tx);
+    return Number(numAffectedRows ?? 0);
+  },
+
+  /** Sent by the worker that an earlier batch has handed it to. */
+  sent: async (tx, dialect, steps) => {
+    const rows = steps.map(({ taskId, sessionId, events }) => ({
+      id: taskId,
+      session_id: sessionId,
+      at: events[0]?.at,
+      attempts: events[0]?.attempts || null,
+      whatsapp_id: events[0]?.whatsappId ?? null,
+    }));
+    const { numAffectedRows } = await sql`
+      update tasks set state = 'sent', sent_at = v.at, reason = null, attempts = coalesce(v.attempts, tasks.attempts)
+      from ${rowSource(dialect, rows, {
+        id: 'text',
+        session_id: 'text',
+        at: 'text',
+        attempts: 'integer',
+        whatsapp_id: 'text',
+      })}
+      where tasks.id = v.id and tasks.session_id = v.session_id and tasks.state = 'claimed'
+        and (v.whatsapp_id is null or tasks.whatsapp_id = v.whatsapp_id)
+        and tasks.sent_at is null and tasks.ended_at is null`.execute(tx);
+    return Number(numAffectedRows ?? 0);
+  },
+} satisfies Record<string, Shortcut>;
