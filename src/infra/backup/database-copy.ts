@@ -67,7 +67,8 @@ async function runTool(tool: string, args: string[], url: string, searchPath: st
     );
     child.once('close', resolve);
   });
-  const [line = ''] = words.trim().split('\n').slice(-1);
+  const lines = words.trim().split('\n');
+  const line = lines.find((each) => each.includes('error:')) ?? lines.at(-1);
   if (code !== 0) throw new DatabaseCopyError(`${tool} failed: ${line || `exit code ${code}`}`);
 }
 
