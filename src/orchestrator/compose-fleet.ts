@@ -4,13 +4,14 @@ import { createAesGcmSealer } from '../infra/crypto/aes-gcm-sealer.ts';
 import { createAuthStore } from '../infra/database/auth-store.ts';
 import type { Database } from '../infra/database/database.ts';
 import { createEventStore } from '../infra/database/event-store.ts';
+import { createNodeWishStore } from '../infra/database/node-wish-store.ts';
 import { createSessionStore } from '../infra/database/session-store.ts';
 import type { createRedis } from '../infra/redis/client.ts';
 import { createDeletedSessions } from '../infra/redis/deleted-sessions.ts';
 import { createHeartbeats } from '../infra/redis/heartbeats-store.ts';
 import { createInboundSeen } from '../infra/redis/inbound-seen.ts';
 import { RedisLeaderLease } from '../infra/redis/leader-lease.ts';
-import { createMoveStore, createNodeWishStore } from '../infra/redis/placement-stores.ts';
+import { createMoveStore } from '../infra/redis/placement-stores.ts';
 import { createProfileDirectory } from '../infra/redis/profile-directory.ts';
 import { PubSubSignals } from '../infra/redis/pubsub-signals.ts';
 import { createQrStore } from '../infra/redis/qr-store.ts';
@@ -135,7 +136,7 @@ export function composeFleet(options: FleetOptions): Fleet {
   });
   const { onConnected } = options;
   const shared = { store, binder: allocation, alerts: options.alerts, events, fleet: signals, clock };
-  const nodes = new FleetNodes({ runtime, wishes: createNodeWishStore(redis), fleet: signals });
+  const nodes = new FleetNodes({ runtime, wishes: createNodeWishStore(database), fleet: signals });
   const migrations = new Migrations({ ...shared, nodes, moves: createMoveStore(redis), log });
   const states = new SessionStates({
     store,

@@ -1,6 +1,7 @@
 import { createAesGcmSealer } from '../infra/crypto/aes-gcm-sealer.ts';
 import { SqlBindingStore } from '../infra/database/binding-store.ts';
 import type { Database } from '../infra/database/database.ts';
+import { createProxyMarks } from '../infra/database/proxy-mark-store.ts';
 import { createSessionStore } from '../infra/database/session-store.ts';
 import { RedisAlertStore } from '../infra/redis/alerts-store.ts';
 import { RedisBindingRegistry } from '../infra/redis/allocation-registry.ts';
@@ -18,6 +19,7 @@ import { AlertWebhook } from '../services/alerts/webhook.ts';
 import { AllocationService } from '../services/allocation/allocation.ts';
 import { BindingRestoration } from '../services/allocation/binding-restoration.ts';
 import { Inventory } from '../services/inventory/inventory.ts';
+import { MarkRestoration } from '../services/inventory/mark-restoration.ts';
 import type { RestorablePart } from '../services/restoration/ports.ts';
 import type { RouteModule } from './http/route.ts';
 import { inventoryRoutes } from './http/routes/inventory.ts';
@@ -45,7 +47,7 @@ export interface InventoryParts {
   inventory: Inventory;
   allocation: AllocationService;
   alerts: Alerts;
-  /** Puts bindings and counters back. */
+  /** Puts bindings, counters and what people want of proxies back. */
   restoration: RestorablePart;
   routes: RouteModule[];
   /** Nothing runs by itself; stopping lets waiting alerts and audit rows go out. */
@@ -61,10 +63,9 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
     scripts,
     caps: { sessionsPerProxy, sessionsPerPhone: rules.maxSessionsPerPhone },
   });
-  const bindingStore = new SqlBindingStore(
-    options.database.db,
-    options.encryptionKey === undefined ? undefined : createAesGcmSealer(options.encryptionKey),
-  );
+  const sealer = options.encryptionKey === undefined ? undefined : createAesGcmSealer(options.encryptionKey);
+  const bindingStore = new SqlBindingStore(options.database.db, sealer);
+  const marks = createProxyMarks(options.database, sealer);
   const allocation = new AllocationService({
     registry,
     repairs: new RedisPoolRepairs({ redis, scripts, registry, sessionsPerProxy }),
@@ -77,7 +78,19 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
     clock,
     log,
     events,
+    marks,
   });
+  const restorable = createRestorableBindings({ redis, scripts, sessionsPerProxy });
+  const bindingRestoration = new BindingRestoration({
+    bindings: restorable,
+    async kept() {
+      // What this process still has to write is newer than what stands there.
+      await allocation.flush();
+      return await bindingStore.kept();
+    },
+    sessions: () => createSessionStore(options.database).all(),
+  });
+  const markRestoration = new MarkRestoration({ marks, apply: restorable.mark });
   const webhook = options.alertWebhookUrl
     ? new AlertWebhook({ url: options.alertWebhookUrl, clock, log })
     : null;
@@ -93,15 +106,10 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
     inventory,
     allocation,
     alerts,
-    restoration: new BindingRestoration({
-      bindings: createRestorableBindings({ redis, scripts, sessionsPerProxy }),
-      async kept() {
-        // What this process still has to write is newer than what stands there.
-        await allocation.flush();
-        return await bindingStore.kept();
-      },
-      sessions: () => createSessionStore(options.database).all(),
-    }),
+    restoration: {
+      restore: async (runId) =>
+        (await bindingRestoration.restore(runId)) + (await markRestoration.restore(runId)),
+    },
     routes: [
       inventoryRoutes({
         inventory,

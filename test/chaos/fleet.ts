@@ -64,6 +64,14 @@ async function until(check: () => Promise<boolean>, signal: AbortSignal): Promis
   }
 }
 
+/** A pause that was given up and repeated may have been read much later, by an orchestrator that stood still. */
+async function resumeJobs(api: Api, signal: AbortSignal): Promise<void> {
+  const paused = await api.insist('GET', '/api/messages?state=paused&limit=100', undefined, signal);
+  for (const { id } of (paused?.body.jobs ?? []) as { id: string }[]) {
+    await api.insist('POST', `/api/messages/${id}/resume`, {}, signal);
+  }
+}
+
 /** As a person would: every session is to run, on one more proxy. */
 export async function heal(api: Api, system: System, recorder: Recorder, fleet: Fleet): Promise<void> {
   const signal = AbortSignal.timeout(30_000);
@@ -73,6 +81,7 @@ export async function heal(api: Api, system: System, recorder: Recorder, fleet: 
   }
   recorder.mood('fine');
   await api.upload('proxies', recorder.proxyLines, signal);
+  await resumeJobs(api, signal);
   for (const session of [...fleet.running, ...fleet.waiting]) {
     await api.insist('POST', `/api/sessions/${session}/start`, {}, signal);
   }

@@ -29,14 +29,25 @@ export async function startTcpProxy(upstreams: readonly number[], port = 0): Pro
   const pairs = new Set<{ client: Socket; upstream: Socket | undefined }>();
 
   const pipe = (from: Socket, to: () => Socket | undefined, isAnswer: boolean): void => {
+    /** A stream: nothing comes before what was sent earlier, whatever the delay was then. */
+    const late: { chunk: Buffer; dueAt: number }[] = [];
+    const write = (chunk: Buffer) => {
+      const target = to();
+      if (target && !target.destroyed) target.write(chunk);
+    };
+    const deliver = (): void => {
+      for (let next = late[0]; next; next = late[0]) {
+        const waitMs = next.dueAt - performance.now();
+        if (waitMs > 0) return void setTimeout(deliver, waitMs);
+        write(next.chunk);
+        late.shift();
+      }
+    };
     from.on('data', (chunk: Buffer) => {
       if (state === 'hole' || (state === 'half' && isAnswer)) return; // what was lost on the way never arrives
-      const write = () => {
-        const target = to();
-        if (target && !target.destroyed) target.write(chunk);
-      };
-      if (delayMs > 0) setTimeout(write, delayMs);
-      else write();
+      if (delayMs <= 0 && late.length === 0) return write(chunk);
+      late.push({ chunk, dueAt: performance.now() + delayMs });
+      if (late.length === 1) deliver();
     });
   };
 

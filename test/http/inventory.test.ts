@@ -34,6 +34,7 @@ beforeAll(async () => {
         events.push(event);
       },
     },
+    marks: { set: async () => undefined, drop: async () => undefined, all: async () => [] },
   });
   const routes = inventoryRoutes({
     inventory: service,

@@ -9,6 +9,7 @@ import { up as leanTaskIndexes } from './migrations/0002-lean-task-indexes.ts';
 import { up as bindingLines } from './migrations/0003-binding-lines.ts';
 import { up as workerImages } from './migrations/0004-worker-images.ts';
 import { up as openTasks } from './migrations/0005-open-tasks.ts';
+import { up as keptWishes } from './migrations/0006-kept-wishes.ts';
 import type { Schema } from './schema.ts';
 import { threadedSqlite } from './sqlite-dialect.ts';
 
@@ -30,6 +31,7 @@ const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect)
   '0003-binding-lines': bindingLines,
   '0004-worker-images': workerImages,
   '0005-open-tasks': openTasks,
+  '0006-kept-wishes': keptWishes,
 };
 
 /**

@@ -22,6 +22,21 @@ export interface BindingLinesTable {
   sealed: string;
 }
 
+export interface NodeWishesTable {
+  node: string;
+  /** `cordoned` or `draining`. */
+  wish: string;
+}
+
+export interface ProxyMarksTable {
+  /** SHA-256 of the line. */
+  id: string;
+  /** `bad`, `draining`, or `good` for one that was put back into service. */
+  mark: string;
+  /** JSON {line, error}, encrypted. */
+  sealed: string;
+}
+
 export interface SessionsTable {
   id: string;
   phone: string | null;
@@ -208,6 +223,8 @@ export interface AuthEntriesTable {
 export interface Schema {
   session_bindings: SessionBindingsTable;
   binding_lines: BindingLinesTable;
+  node_wishes: NodeWishesTable;
+  proxy_marks: ProxyMarksTable;
   sessions: SessionsTable;
   fleet_image: FleetImageTable;
   upgrades: UpgradesTable;

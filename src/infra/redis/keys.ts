@@ -57,8 +57,6 @@ export const keys = {
   /** ZSET sessionId → time of the last sign of life in ms. */
   heartbeats: 'fleet:heartbeats',
   runnerLeader: 'fleet:leader',
-  /** HASH node → `cordoned` or `draining`, as a person wished. */
-  nodeWishes: 'fleet:nodes',
   /** HASH sessionId → JSON of a session on its way to another node. */
   moves: 'fleet:moves',
   alerts: 'alerts:raised',

@@ -1,19 +1,6 @@
 import type { Redis } from 'ioredis';
-import type { Move, MoveStore, NodeWish, NodeWishStore } from '../../services/fleet/ports.ts';
+import type { Move, MoveStore } from '../../services/fleet/ports.ts';
 import { keys } from './keys.ts';
-
-export const createNodeWishStore = (redis: Redis): NodeWishStore => ({
-  async all() {
-    const wishes = Object.entries(await redis.hgetall(keys.nodeWishes));
-    return new Map(wishes.filter((entry): entry is [string, NodeWish] => isWish(entry[1])));
-  },
-  async set(node, wish) {
-    if (wish === null) await redis.hdel(keys.nodeWishes, node);
-    else await redis.hset(keys.nodeWishes, node, wish);
-  },
-});
-
-const isWish = (text: string): text is NodeWish => text === 'cordoned' || text === 'draining';
 
 export const createMoveStore = (redis: Redis): MoveStore => ({
   async all() {

@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis';
 import { conflict } from '../../kernel/errors.ts';
 import type { RestorableBindings } from '../../services/allocation/binding-restoration.ts';
+import type { MarkRestorationDeps } from '../../services/inventory/mark-restoration.ts';
 import { bindingOf } from './allocation-registry.ts';
 import { inventoryKeys } from './inventory-keys.ts';
 import { keys } from './keys.ts';
@@ -11,7 +12,7 @@ export function createRestorableBindings(options: {
   redis: Redis;
   scripts: ScriptRunner;
   sessionsPerProxy: number;
-}): RestorableBindings {
+}): RestorableBindings & { mark: MarkRestorationDeps['apply'] } {
   const { redis, scripts, sessionsPerProxy } = options;
   const run = async (args: (string | number)[]): Promise<void> => {
     const result = (await scripts.run(
@@ -19,7 +20,7 @@ export function createRestorableBindings(options: {
       [...inventoryKeys, keys.incarnation],
       args,
     )) as number;
-    if (result < 0) throw conflict('restored_elsewhere', 'Another process has settled this server.');
+    if (result < 0) throw settledElsewhere();
   };
   return {
     async all() {
@@ -29,9 +30,21 @@ export function createRestorableBindings(options: {
     put: ({ sessionId, phone, proxy, profile }, runId) =>
       run([sessionId, phone ?? '', proxy ?? '', profile ?? '', sessionsPerProxy, 'put', runId]),
     remove: (sessionId, runId) => run([sessionId, '', '', '', sessionsPerProxy, '', runId]),
+    async mark({ line, mark, error }, runId) {
+      const told = error === null ? '' : JSON.stringify(error);
+      const result = (await scripts.run(
+        'restore-mark',
+        [...inventoryKeys, keys.incarnation],
+        [line, mark, told, sessionsPerProxy, runId],
+      )) as number;
+      if (result === -1) throw settledElsewhere();
+      return result === -2 ? 'gone' : result === 1 ? 'changed' : 'same';
+    },
     async recount() {
       const repairs = await scripts.run('reconcile-bindings', inventoryKeys, [sessionsPerProxy]);
       return (repairs as string[]).length / 2;
     },
   };
 }
+
+const settledElsewhere = () => conflict('restored_elsewhere', 'Another process has settled this server.');

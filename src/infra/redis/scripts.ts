@@ -26,6 +26,7 @@ const UNFENCED = new Set([
   'restore-queue',
   'restore-epoch',
   'restore-binding',
+  'restore-mark',
   'reconcile-bindings',
 ]);
 

@@ -8,6 +8,7 @@ import type {
   InventoryCounts,
   InventoryStore,
   ProxyFacts,
+  ProxyMarks,
   ProxyState,
   UploadKind,
   UploadReport,
@@ -19,6 +20,7 @@ export interface InventoryDeps {
   clock: Clock;
   log: Logger;
   events: EventSink;
+  marks: ProxyMarks;
 }
 
 /** Profiles and proxies: what there is, and which proxies are fit. Proxies are named by their lines. */
@@ -100,10 +102,11 @@ export class Inventory {
    * @throws FlotillaError `proxy_not_found`
    */
   async markBad(line: string, error: string | null): Promise<ProxyFacts> {
-    const { store, clock, events, log } = this.#deps;
-    const at = toIso(clock.nowMs());
-    const sessions = await store.markBad(line, error === null ? null : { error, at });
+    const { store, clock, events, marks, log } = this.#deps;
+    const lastError = error === null ? null : { error, at: toIso(clock.nowMs()) };
+    const sessions = await store.markBad(line, lastError);
     if (sessions === null) throw unknownProxy();
+    await marks.set({ line, mark: 'bad', error: lastError });
     const data = { proxy: proxyEndpoint(line), sessions, ...(error === null ? {} : { error }) };
     log.warn(data, 'proxy marked bad');
     await events.record({ type: 'proxy.bad', data });
@@ -112,9 +115,10 @@ export class Inventory {
 
   /** Back into service, from bad or from draining. @throws FlotillaError `proxy_not_found` */
   async restore(line: string): Promise<ProxyFacts> {
-    const { store, events } = this.#deps;
+    const { store, events, marks } = this.#deps;
     const sessions = await store.restore(line);
     if (sessions === null) throw unknownProxy();
+    await marks.set({ line, mark: 'good', error: null });
     await events.record({ type: 'proxy.restored', data: { proxy: proxyEndpoint(line), sessions } });
     return this.#facts(line);
   }
@@ -125,9 +129,11 @@ export class Inventory {
    * @throws FlotillaError `proxy_not_found`
    */
   async drain(line: string): Promise<number> {
-    const { store, events } = this.#deps;
+    const { store, events, marks } = this.#deps;
     const sessions = await store.drain(line);
     if (sessions === null) throw unknownProxy();
+    if (sessions > 0) await marks.set({ line, mark: 'draining', error: null });
+    else await marks.drop(line);
     await events.record({ type: 'proxy.draining', data: { proxy: proxyEndpoint(line), sessions } });
     return sessions;
   }

@@ -44,6 +44,20 @@ export interface ProxyFacts {
   lastError: { error: string; at: string } | null;
 }
 
+/** What a person wants of a proxy; `good` for one that was put back into service. */
+export interface ProxyMark {
+  line: string;
+  mark: 'bad' | 'draining' | 'good';
+  error: { error: string; at: string } | null;
+}
+
+/** These wishes in SQL, for a Redis that has lost them. */
+export interface ProxyMarks {
+  set(mark: ProxyMark): Promise<void>;
+  all(): Promise<ProxyMark[]>;
+  drop(line: string): Promise<void>;
+}
+
 /** Pools in Redis. */
 export interface InventoryStore {
   /**

@@ -188,6 +188,53 @@ test('bindings and counters come back as the workers have them', async () => {
   }
 });
 
+test('proxies that a person took out of service stay so, as far as they are there', async () => {
+  const [bad, drained, fine, again] = [1, 2, 3, 4].map((host) => `http://u:p@10.0.0.${host}:8080`) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  await h.redis.sadd(keys.proxiesAll, bad, drained, fine, again);
+  await h.allocation.reconcile();
+  const request = { sessionId: 's1', phone: null, profile: null, pinnedProxy: drained, direct: false };
+  await h.allocation.allocate(request);
+  await h.database.db
+    .insertInto('sessions')
+    .values(session('s1', 1, '10.0.0.2:8080', toIso(Date.now())))
+    .execute();
+  await h.allocation.flush();
+  await h.inventory.markBad(again, 'by mistake');
+  await h.remember();
+  await h.inventory.markBad(bad, 'does not answer');
+  expect(await h.inventory.drain(drained)).toBe(1);
+  await h.inventory.restore(again);
+
+  await h.lose('since-remembered');
+  await h.restore();
+  const state = async (line: string) => (await h.inventory.proxy(line))?.state ?? null;
+  expect(await Promise.all([bad, drained, fine, again].map(state))).toEqual([
+    'bad',
+    'draining',
+    'available',
+    'available',
+  ]);
+  await h.lose('all');
+  await h.restore();
+  // What no session holds and nobody has marked is uploaded again.
+  expect(await Promise.all([bad, drained, fine, again].map(state))).toEqual(['bad', 'draining', null, null]);
+  expect((await h.inventory.proxy(bad))?.lastError?.error).toBe('does not answer');
+  await h.allocation.release('s1', { keepProfile: false });
+  expect(await state(drained)).toBeNull();
+  await h.lose('all');
+  await h.restore();
+  await h.redis.sadd(keys.proxiesAll, drained);
+  await h.allocation.reconcile();
+  await h.lose('all');
+  await h.restore();
+  expect(await state(drained)).toBeNull();
+});
+
 const snapshot = async () => ({
   bindings: (await h.allocation.bindings()).toSorted((a, b) => a.sessionId.localeCompare(b.sessionId)),
   proxies: await h.redis.hgetall(keys.proxyActiveCount),

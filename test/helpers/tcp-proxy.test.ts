@@ -1,0 +1,35 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { startTcpProxy } from './tcp-proxy.ts';
+
+test('a delay that changes in the middle of a stream does not change the order of its bytes', async () => {
+  let received = '';
+  const server = createServer((socket) => {
+    socket.on('data', (chunk: Buffer) => {
+      received += chunk.toString();
+    });
+    socket.on('error', () => undefined);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const link = await startTcpProxy([(server.address() as AddressInfo).port]);
+  const client = connect({ port: link.port, host: '127.0.0.1', noDelay: true });
+  try {
+    await once(client, 'connect');
+    let sent = '';
+    for (let piece = 0; piece < 30; piece++) {
+      link.delay([200, 0, 50][piece % 3] ?? 0);
+      client.write(`${piece};`);
+      sent += `${piece};`;
+      await sleep(3);
+    }
+    await expect.poll(() => received.length, { timeout: 5000 }).toBe(sent.length);
+    expect(received).toBe(sent);
+  } finally {
+    client.destroy();
+    await link.stop();
+    server.close();
+  }
+});
