@@ -21,7 +21,7 @@ export function createPromiseStore({ db }: Pick<Database, 'db'>): PromiseStore {
 
     async open(sessionId) {
       const rows = await openTasks()
-        .select(['tasks.id', 'tasks.payload'])
+        .select(['tasks.id', 'tasks.payload', 'tasks.attempts'])
         .where('tasks.session_id', '=', sessionId)
         .where((e) =>
           e.or([
@@ -35,7 +35,7 @@ export function createPromiseStore({ db }: Pick<Database, 'db'>): PromiseStore {
         .orderBy('tasks.created_at')
         .orderBy('tasks.position')
         .execute();
-      return rows.map((row) => ({ taskId: row.id, raw: row.payload }));
+      return rows.map((row) => ({ taskId: row.id, raw: row.payload, attempts: row.attempts }));
     },
 
     async states(sessionId, taskIds) {

@@ -37,7 +37,7 @@ export function createRestorableOutboxes({
         version: { length: queue.length, newest: queue[0] ?? '' },
         queue: queue.toReversed(),
         processing: processing.toReversed(),
-        dead: dead.map(rawOfDead).toReversed(),
+        dead: dead.map((entry) => ({ entry, raw: rawOfDead(entry) })).toReversed(),
       };
     },
 
@@ -55,11 +55,20 @@ export function createRestorableOutboxes({
       await redis.del(beside);
       let lost = 0;
       for (let at = 0; at < tasks.length; at += STEP) {
-        const pairs = tasks.slice(at, at + STEP).flatMap(({ taskId, raw }) => [taskId, raw]);
+        const triples = tasks
+          .slice(at, at + STEP)
+          .flatMap(({ taskId, raw, attempts }) => [taskId, raw, attempts]);
         lost += await run(
           'restore-tasks',
-          [beside, keys.outboxTaskIds(sessionId), keys.outboxEnded(sessionId), keys.ledger, keys.incarnation],
-          [sessionId, 0, runId, ...pairs],
+          [
+            beside,
+            keys.outboxTaskIds(sessionId),
+            keys.outboxEnded(sessionId),
+            keys.ledger,
+            keys.incarnation,
+            keys.outboxLeases(sessionId),
+          ],
+          [sessionId, 0, runId, ...triples],
         );
       }
       const done = await run(
@@ -86,6 +95,10 @@ export function createRestorableOutboxes({
         ],
       );
       return done === 1 ? { lost } : 'again';
+    },
+
+    async forgetDead(sessionId, entries) {
+      for (const entry of entries) await redis.lrem(keys.outboxDead(sessionId), 1, entry);
     },
 
     async restoreEpochs(epochs) {

@@ -44,6 +44,7 @@ export class OutboxRestoration implements RestorablePart {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const contents = await outboxes.read(sessionId);
       const plan = await this.#plan(sessionId, contents);
+      await outboxes.forgetDead(sessionId, plan.replayed);
       await outboxes.ack(sessionId, plan.sent);
       if (plan.sent.length > 0) continue; // the queue is another one now
       if (plan.missing + plan.dropped.length + plan.doubled === 0) return 0;
@@ -56,7 +57,8 @@ export class OutboxRestoration implements RestorablePart {
   async #plan(sessionId: string, { queue, processing, dead }: OutboxContents) {
     const { promises } = this.#deps;
     const held = [...queue, ...processing].map((raw) => ({ raw, taskId: idOf(raw) }));
-    const ids = held.flatMap(({ taskId }) => taskId ?? []);
+    const buried = dead.map(({ raw, entry }) => ({ raw, entry, taskId: idOf(raw) }));
+    const ids = [...held, ...buried].flatMap(({ taskId }) => taskId ?? []);
     const states = await promises.states(sessionId, ids);
     const sent: string[] = [];
     const dropped: Dropped[] = [];
@@ -67,7 +69,11 @@ export class OutboxRestoration implements RestorablePart {
       else if (state === 'failed' || state === 'cancelled') dropped.push({ taskId, raw, ended: true });
       else if (!isOpen(state)) sent.push(raw);
     }
-    const elsewhere = new Set([...processing, ...dead].map(idOf));
+    // A person has sent them again since the server's data are from; SQL says what has become of that.
+    const again = buried.filter(({ taskId }) => !isDead(taskId === null ? undefined : states.get(taskId)));
+    const replayed = new Set(again.map(({ entry }) => entry));
+    const stillDead = buried.filter(({ entry }) => !replayed.has(entry)).map(({ taskId }) => taskId);
+    const elsewhere = new Set([...processing.map(idOf), ...stillDead]);
     const tasks = (await promises.open(sessionId)).filter(({ taskId }) => !elsewhere.has(taskId));
     const queued = new Set(queue.map(idOf));
     const gone = new Set<string | null>(dropped.map(({ taskId }) => taskId));
@@ -82,9 +88,12 @@ export class OutboxRestoration implements RestorablePart {
     const stays = queue.filter((raw) => !gone.has(idOf(raw))).length;
     // A server may have replayed half of a script that was cut off: then a task stands twice, or is in flight too.
     const doubled = stays - (tasks.length - missing + behind.length);
-    return { sent, dropped, tasks, missing, behind, doubled };
+    return { sent, dropped, tasks, missing, behind, doubled, replayed: [...replayed] };
   }
 }
+
+/** Unknown to SQL: somebody else's. */
+const isDead = (state: string | undefined): boolean => state === undefined || state === 'failed';
 
 function idOf(raw: string): string | null {
   const task = taskOfRaw(raw);

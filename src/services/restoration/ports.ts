@@ -17,12 +17,17 @@ export interface PromisedTask {
   raw: string;
 }
 
+export interface OpenTask extends PromisedTask {
+  /** How often it was handed out. */
+  attempts: number;
+}
+
 /** What SQL knows of the outboxes. */
 export interface PromiseStore {
   /** Sessions with tasks that have no end. */
   sessions(): Promise<string[]>;
   /** Tasks without an end that belong into the outbox, in the order in which they were accepted. */
-  open(sessionId: string): Promise<PromisedTask[]>;
+  open(sessionId: string): Promise<OpenTask[]>;
   /** Of those that SQL knows; `waiting` if it is to wait in SQL because its job is paused or cancelled. */
   states(sessionId: string, taskIds: readonly string[]): Promise<Map<string, TaskState | 'waiting'>>;
   /** Epochs of all sessions that ever had one. */
@@ -33,7 +38,8 @@ export interface PromiseStore {
 export interface OutboxContents {
   queue: string[];
   processing: string[];
-  dead: string[];
+  /** `entry` is what stands on the list. */
+  dead: { raw: string; entry: string }[];
   /** Changes with every change of the queue. */
   version: { length: number; newest: string };
 }
@@ -59,10 +65,12 @@ export interface RestorableOutboxes {
     sessionId: string;
     runId: string;
     version: OutboxContents['version'];
-    tasks: readonly PromisedTask[];
+    tasks: readonly OpenTask[];
     behind: readonly string[];
     dropped: readonly Dropped[];
   }): Promise<{ lost: number } | 'again'>;
+  /** Takes tasks off the dead list that have been replayed since. */
+  forgetDead(sessionId: string, entries: readonly string[]): Promise<void>;
   restoreEpochs(epochs: readonly { sessionId: string; epoch: number }[]): Promise<void>;
 }
 

@@ -29,6 +29,17 @@ const claim = async (session: string, epoch = 0) => {
   return claimed?.tasks[0]?.raw ?? null;
 };
 const ack = (session: string, raw: string) => h.outbox.ack(session, [{ raw, whatsappId: null }]);
+const nack = (raw: string, permanent = false) =>
+  h.outbox.nack({
+    sessionId: 's1',
+    epoch: 0,
+    raw,
+    claimId: '',
+    delayMs: 0,
+    permanent,
+    reason: 'no',
+    countAttempt: true,
+  });
 /** What is handed out from now on, oldest first. */
 const serveAll = async (session: string): Promise<string[]> => {
   const ids: string[] = [];
@@ -116,6 +127,34 @@ test('what was in flight when its job was paused or cancelled comes back, to be 
   await h.restore();
   expect(await h.outbox.withdraw('s1', 'running')).toEqual(['p']);
   expect(await h.outbox.withdraw('s2', 'cancelled')).toEqual(['c']);
+});
+
+test('deliveries are counted on, so that what nobody can send comes to an end; order holds', async () => {
+  await enqueue('s1', 'poison', 'next');
+  for (let attempt = 1; attempt <= 4; attempt++) await nack(String(await claim('s1')));
+  await h.hear();
+  await h.lose('all');
+  await h.restore();
+  const poison = String(await claim('s1'));
+  expect(poison).toContain('poison');
+  await nack(poison);
+  expect(await serveAll('s1')).toEqual(['next']);
+  expect(await h.redis.llen(keys.outboxDead('s1'))).toBe(1);
+});
+
+test('an older Redis: what a person has sent again since is not dead', async () => {
+  await enqueue('s1', 'a', 'b');
+  for (const _ of [1, 2]) {
+    await nack(String(await claim('s1')), true);
+  }
+  await h.hear();
+  await h.remember();
+  await h.outbox.replayDead('s1', ['a']);
+  await h.hear();
+  await h.lose('since-remembered');
+  await h.restore();
+  expect(await serveAll('s1')).toEqual(['a']);
+  expect(await h.redis.llen(keys.outboxDead('s1'))).toBe(1);
 });
 
 test('a server that kept everything is opened again without a change', async () => {

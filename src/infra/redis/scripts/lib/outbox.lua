@@ -62,7 +62,8 @@ local function put_back(queue, leases, raw, sequence)
     local last = redis.call('LINDEX', queue, -1)
     if not last then break end
     local lease = read_lease(leases, last)
-    if not lease or lease.sequence >= sequence then break end
+    -- Without a number it has not been handed out since its lease was put back by itself.
+    if not lease or lease.sequence == 0 or lease.sequence >= sequence then break end
     before[#before + 1] = redis.call('RPOP', queue)
   end
   redis.call('RPUSH', queue, raw)
