@@ -149,7 +149,15 @@ export type FleetAction =
   | { type: 'remove'; sessionId: string }
   | { type: 'unlink'; sessionId: string }
   | { type: 'release'; sessionId: string; keepProfile: boolean }
-  | { type: 'restart'; sessionId: string; crashes: number; delayMs: number; reason: string; silent: boolean }
+  | {
+      type: 'restart';
+      sessionId: string;
+      crashes: number;
+      delayMs: number;
+      reason: string;
+      silent: boolean;
+      blameless?: true;
+    }
   | { type: 'fail'; sessionId: string; crashes: number; reason: string; silent: boolean }
   /** The state follows what was observed. */
   | { type: 'settle'; sessionId: string; state: 'pending' | 'stopped' | 'logged_out'; reason: string | null }

@@ -134,10 +134,10 @@ function afterExit(
   if (judged.verdict === 'logged_out') {
     return { type: 'settle', sessionId: session.id, state: 'logged_out', reason };
   }
-  const { crashes } = judged;
-  return judged.verdict === 'fail'
-    ? { type: 'fail', sessionId: session.id, crashes, reason, silent }
-    : { type: 'restart', sessionId: session.id, crashes, delayMs: judged.delayMs, reason, silent };
+  const about = { sessionId: session.id, crashes: judged.crashes, reason, silent };
+  if (judged.verdict === 'fail') return { type: 'fail', ...about };
+  const { delayMs, blameless } = judged;
+  return { type: 'restart', ...about, delayMs, ...(blameless ? { blameless } : {}) };
 }
 
 function forRunning(

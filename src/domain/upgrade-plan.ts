@@ -1,4 +1,5 @@
 import { hasWorker, isResting, isWanted } from './session-state.ts';
+import { isUnknownReason } from './unknown-worker.ts';
 import type {
   MemberState,
   UpgradeFacts,
@@ -156,7 +157,8 @@ class Book {
       return session && member.state === this.#underWay ? [session] : [];
     });
     const chosen: UpgradeSession[] = [];
-    for (const session of candidates) {
+    // What nobody can tell anything about waits until somebody can.
+    for (const session of candidates.filter(({ reason }) => !isUnknownReason(reason))) {
       if (busy.length >= this.#facts.options.parallel) break;
       const clash = busy.some(
         (other) =>

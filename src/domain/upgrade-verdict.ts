@@ -1,4 +1,5 @@
 import { isResting } from './session-state.ts';
+import { isUnknownReason } from './unknown-worker.ts';
 import type { MemberState, UpgradeFacts, UpgradeMember, UpgradeSession } from './upgrade-model.ts';
 
 export interface Verdict {
@@ -72,8 +73,9 @@ function troubleOf(member: UpgradeMember, session: UpgradeSession, facts: Facts)
 const isStarted = (member: UpgradeMember, session: UpgradeSession, image: string): boolean =>
   session.epoch > member.epochBefore && session.workerImage === image;
 
+/** A host that is silent says nothing about its workers. */
 const isLate = (session: UpgradeSession, { offlineMs, options }: Facts): boolean =>
-  (offlineMs.get(session.id) ?? 0) > options.connectSeconds * 1000;
+  !isUnknownReason(session.reason) && (offlineMs.get(session.id) ?? 0) > options.connectSeconds * 1000;
 
 const notConnected = ({ options }: Facts): string =>
   `it was not connected within ${options.connectSeconds} s`;

@@ -24,7 +24,8 @@ export interface CrashPolicy {
 }
 
 export type ExitVerdict =
-  | { verdict: 'restart'; crashes: number; delayMs: number; reason: string }
+  /** `blameless`: what ended it says nothing about the worker. */
+  | { verdict: 'restart'; crashes: number; delayMs: number; reason: string; blameless?: true }
   | { verdict: 'fail'; crashes: number; reason: string }
   | { verdict: 'logged_out'; reason: string };
 
@@ -47,7 +48,7 @@ export function judgeExit(
   // Started again it would read the same variables.
   if (exit.code === WORKER_EXIT.badConfig) return { verdict: 'fail', crashes, reason };
   // However often its nodes go, the session is not to blame, and nothing is gained by a wait.
-  if (exit.byNode) return { verdict: 'restart', crashes, delayMs: 0, reason };
+  if (exit.byNode) return { verdict: 'restart', crashes, delayMs: 0, reason, blameless: true };
   const quick = ranMs < policy.quickMs;
   const inARow = quick ? crashes + 1 : 0;
   if (inARow >= policy.maxQuick) {

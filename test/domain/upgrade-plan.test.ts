@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { unknownReason } from '../../src/domain/unknown-worker.ts';
 import type {
   MemberState,
   UpgradeFacts,
@@ -229,6 +230,15 @@ describe('the rest', () => {
     expect(planned({ members: [member('b', 'failed')], sessions: others, options: one })).toEqual([
       'replace c',
     ]);
+  });
+
+  test('waits for what nobody can tell anything about, and blames it for nothing', () => {
+    const reason = unknownReason('the engine b is silent');
+    const sessions = [session('a', { reason }), session('b')];
+    expect(planned({ sessions })).toEqual(['replace b']);
+    expect(planned({ sessions: [session('a', { reason })] })).toEqual([]);
+    const under = { members: [member('a', 'replacing')], sessions: [session('a', { reason, image: NEW })] };
+    expect(planned({ ...under, offlineMs: new Map([['a', 300_000]]) })).toEqual([]);
   });
 
   test('nothing happens while it is paused, failed, prepared or over', () => {

@@ -21,7 +21,13 @@ test.each([
   ['another owner', exit(4), 500, 2, { verdict: 'fail' }],
   ['bad variables, at once', exit(2), 500, 0, { verdict: 'fail', crashes: 0 }],
   ['logged out', exit(3), 500, 2, { verdict: 'logged_out' }],
-  ['its node went', { ...exit(null), byNode: true }, 500, 2, { verdict: 'restart', crashes: 2, delayMs: 0 }],
+  [
+    'its node went',
+    { ...exit(null), byNode: true },
+    500,
+    2,
+    { verdict: 'restart', crashes: 2, delayMs: 0, blameless: true },
+  ],
 ] as const)('%s', (_, how, ranMs, crashes, expected) => {
   expect(judgeExit(how, ranMs, crashes, POLICY, 0)).toMatchObject(expected);
 });

@@ -189,6 +189,8 @@ export class FleetActions {
   async #remove(sessionId: string): Promise<boolean> {
     await this.#deps.runtime.remove(sessionId);
     await this.#deps.heartbeats.forget(sessionId);
+    // The last words of a worker that outlived its session have nobody to read them.
+    if ((await this.#deps.store.find(sessionId)) === null) await this.#deps.eraseTraces(sessionId);
     this.#unlinkingSince.delete(sessionId);
     return true;
   }
@@ -216,12 +218,14 @@ export class FleetActions {
     crashes: number;
     delayMs: number;
     reason: string;
+    blameless?: true;
   }): Promise<boolean> {
     const { states, clock } = this.#deps;
+    const ends = action.blameless ? {} : await this.#oneMoreEnd(action.sessionId);
     const notBefore = toIso(clock.nowMs() + action.delayMs);
     const left = await states.enter(action.sessionId, 'pending', {
       reason: action.reason,
-      patch: { crashes: action.crashes, notBefore, ...(await this.#oneMoreEnd(action.sessionId)) },
+      patch: { crashes: action.crashes, notBefore, ...ends },
       guard: { desired: 'running' },
     });
     return left !== null;

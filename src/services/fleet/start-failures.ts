@@ -36,7 +36,7 @@ export class StartFailures {
     this.#inARow.set(sessionId, tries);
     const delayMs =
       error.code === 'no_place' ? NO_PLACE_MS : backoffMs(tries, this.#policy.backoff, Math.random());
-    return { verdict: 'restart', crashes, delayMs, reason: messageOf(error) };
+    return { verdict: 'restart', crashes, delayMs, reason: messageOf(error), blameless: true };
   }
 
   forget(sessionId: string): void {

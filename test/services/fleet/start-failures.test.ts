@@ -23,7 +23,7 @@ test('a place is looked for soon again, however often there was none', () => {
   const failures = new StartFailures(policy);
   const full = unavailable('no_place', 'no node takes it');
   for (let tries = 0; tries < 9; tries += 1) failures.judge('s1', 0, full);
-  expect(failures.judge('s1', 0, full)).toMatchObject({ verdict: 'restart', delayMs: 5000 });
+  expect(failures.judge('s1', 0, full)).toMatchObject({ verdict: 'restart', delayMs: 5000, blameless: true });
 });
 
 test.each([
@@ -32,7 +32,9 @@ test.each([
   new Error('a bug'),
 ])('%s would be the same again: it counts, and in the end the session has failed', (error) => {
   const failures = new StartFailures(policy);
-  expect(failures.judge('s1', 0, error)).toMatchObject({ verdict: 'restart', crashes: 1 });
+  const first = failures.judge('s1', 0, error);
+  expect(first).toMatchObject({ verdict: 'restart', crashes: 1 });
+  expect(first).not.toHaveProperty('blameless');
   expect(failures.judge('s1', 2, error)).toMatchObject({
     verdict: 'fail',
     reason: expect.stringContaining(`the worker could not be started: ${error.message}`),
