@@ -48,6 +48,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   const shared = {
     PATH: process.env.PATH ?? '',
     HOME: process.env.HOME ?? '',
+    NODE_COMPILE_CACHE: join(dir, 'compile-cache'),
     API_KEY: apiKey,
     WEBHOOK_SECRET: randomBytes(24).toString('hex'),
     AUTH_ENCRYPTION_KEY: randomBytes(32).toString('hex'),
