@@ -6,6 +6,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { makeBaseImage } from '../helpers/docker-base-image.ts';
+import { lockEngine } from '../helpers/engine-lock.ts';
+import { addressOf, type NodeNetwork, nodeNetwork } from './network.ts';
+import { REGISTRY } from './registry.ts';
 
 const run = promisify(execFile);
 
@@ -17,24 +20,26 @@ export interface SwarmNode {
   /** By which its peers reach it. */
   readonly address: string;
   /** Debian's client, pointed at this engine. @returns its standard output, trimmed */
-  docker(args: string[], options?: { timeoutMs?: number; input?: string }): Promise<string>;
+  docker(args: string[], options?: { timeoutMs?: number; input?: string; cwd?: string }): Promise<string>;
   /** Lets the engine fall silent, and go on. */
   freeze(frozen: boolean): Promise<void>;
-  /** Cuts the machine off from its peers, or connects it again; what runs on it goes on. */
+  /** Cuts the machine off from everything, or connects it again; what runs on it goes on. */
   cut(off: boolean): Promise<void>;
+  /** What it cannot reach from now on; empty for nothing. */
+  wall(addresses: readonly string[]): Promise<void>;
+  /** SIGKILL to the engine alone: its containers go on. */
+  killEngine(): Promise<void>;
   /** Ends the engine and everything on it at once. */
   powerOff(): Promise<void>;
+  /** Starts the engine again over the same data, connected. */
+  revive(): Promise<void>;
   /** Leaves the swarm and takes everything away but the images. */
   stop(): Promise<void>;
 }
 
-/** Kept between runs: a data-root with the base image for each node. */
-const CACHE_DIR = join(import.meta.dirname, '..', '..', '.cache', 'swarm');
-const BRIDGE = 'flotilla-sb';
+/** Kept between runs: a data-root with images for each node. */
+export const CACHE_DIR = join(import.meta.dirname, '..', '..', '.cache', 'swarm');
 const READY_TIMEOUT_MS = 30_000;
-
-/** By which containers reach this machine. */
-export const GATEWAY = '10.240.0.1';
 
 /**
  * @param number from 1; each has an address, a namespace and a data-root of its own
@@ -44,36 +49,48 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
   const name = `s${number}`;
   const cache = join(CACHE_DIR, name);
   await mkdir(cache, { recursive: true, mode: 0o700 });
+  const unlock = await lockEngine(join(cache, 'lock'));
   await endLeftover(cache);
   const runDir = await mkdtemp(join(tmpdir(), 'flotilla-swarm-'));
   await writeFile(join(cache, 'run-dir'), runDir);
-  // What an earlier run knew of its peers would only be waited for.
-  await rm(join(cache, 'data', 'swarm'), { recursive: true, force: true });
-  const network = namespaceOf(name, `10.240.0.${10 + number}`);
+  // What an earlier run knew of its peers would only be waited for, and its networks are nobody's any more.
+  for (const kept of ['swarm', 'network'])
+    await rm(join(cache, 'data', kept), { recursive: true, force: true });
+  const network = nodeNetwork(number);
   const host = `unix://${runDir}/docker.sock`;
   const docker: SwarmNode['docker'] = async (args, options = {}) => {
     const running = run('/usr/bin/docker', ['-H', host, ...args], {
       env: { ...process.env, DOCKER_BUILDKIT: '1', DOCKER_CONFIG: runDir },
       maxBuffer: 64 * 1024 * 1024,
       timeout: options.timeoutMs ?? 120_000,
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
-    running.child.stdin?.end(options.input ?? '');
+    // It may have ended before it read anything.
+    running.child.stdin?.on('error', () => undefined).end(options.input ?? '');
     return (await running).stdout.trim();
   };
   let daemon: ChildProcess | undefined;
+  const isUp = (): boolean => daemon?.exitCode === null && daemon.signalCode === null;
   const pidOf = async (file: string): Promise<number> =>
     Number(await readFile(join(runDir, file), 'utf8').catch(() => '0'));
+  const up = async (): Promise<void> => {
+    // Left by one that was killed; the next would wait for a process that is gone.
+    for (const file of ['docker.pid', 'exec/containerd/containerd.pid'])
+      await rm(join(runDir, file), { force: true });
+    daemon = spawnDaemon({ name, network, runDir, host, dataRoot: join(cache, 'data') });
+    await ready(docker, daemon, join(runDir, 'daemon.log'));
+  };
   const end = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
-    if (!daemon || daemon.exitCode !== null || daemon.signalCode !== null) return;
+    if (!daemon || !isUp()) return;
     const ended = new Promise<void>((resolve) => daemon?.once('exit', () => resolve()));
     const [pid, containerd] = [await pidOf('docker.pid'), await pidOf('exec/containerd/containerd.pid')];
     if (pid > 1) process.kill(pid, signal);
     else daemon.kill('SIGKILL');
-    if (signal === 'SIGKILL' && containerd > 1) process.kill(containerd, 'SIGKILL');
+    if (signal === 'SIGKILL' && containerd > 1) killQuietly(containerd);
     await ended;
   };
   const away = async (): Promise<void> => {
-    await endInside(name);
+    await network.end();
     await network.remove();
     await run('bash', [
       '-c',
@@ -81,11 +98,12 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
     ]).catch(() => undefined);
     await rm(runDir, { recursive: true, force: true });
     await rm(join(cache, 'run-dir'), { force: true });
+    await unlock();
   };
   try {
     await network.create();
-    daemon = spawnDaemon({ name, runDir, host, dataRoot: join(cache, 'data') });
-    await ready(docker, daemon, join(runDir, 'daemon.log'));
+    await up();
+    await removeContainers(docker);
     if (makesImages) await makeBaseImage((args) => docker(args, { timeoutMs: 300_000 }), host, cache);
   } catch (error) {
     await end('SIGKILL');
@@ -95,24 +113,30 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
   return {
     name,
     host,
-    address: network.address,
+    address: addressOf(number),
     docker,
     async freeze(frozen) {
       process.kill(await pidOf('docker.pid'), frozen ? 'SIGSTOP' : 'SIGCONT');
     },
     cut: (off) => network.cut(off),
+    wall: (addresses) => network.wall(addresses),
+    killEngine: () => end('SIGKILL'),
     async powerOff() {
       await network.cut(true);
       await end('SIGKILL');
-      await endInside(name);
+      await network.end();
+    },
+    async revive() {
+      await network.wall([]);
+      await network.cut(false);
+      await up();
     },
     async stop() {
-      if (daemon?.exitCode === null && daemon.signalCode === null) {
+      if (isUp()) {
         await docker(['swarm', 'leave', '--force']).catch(() => undefined);
-        const ids = (await docker(['ps', '-aq']).catch(() => '')).split('\n').filter(Boolean);
-        if (ids.length > 0) await docker(['rm', '-fv', ...ids]).catch(() => undefined);
-        await docker(['volume', 'prune', '-f']).catch(() => undefined);
-        await docker(['network', 'prune', '-f']).catch(() => undefined);
+        await removeContainers(docker);
+        for (const kind of ['volume', 'network', 'image'])
+          await docker([kind, 'prune', '-f']).catch(() => undefined);
       }
       await end('SIGTERM');
       await away();
@@ -120,31 +144,33 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
   };
 }
 
-function spawnDaemon({
-  name,
-  runDir,
-  host,
-  dataRoot,
-}: {
+function spawnDaemon(given: {
   name: string;
+  network: NodeNetwork;
   runDir: string;
   host: string;
   dataRoot: string;
 }): ChildProcess {
+  const { name, network, runDir, host, dataRoot } = given;
   const log = openSync(join(runDir, 'daemon.log'), 'a', 0o600);
   const options = [
     `--data-root=${dataRoot}`,
     `--exec-root=${join(runDir, 'exec')}`,
     `--pidfile=${join(runDir, 'docker.pid')}`,
     `--host=${host}`,
+    `--insecure-registry=${REGISTRY}`,
+    // What engines before API 1.44 do not take from a service.
+    '--no-new-privileges',
     '--mtu=1400',
     '--bip=10.250.1.1/24',
     '--default-address-pool=base=10.251.0.0/16,size=24',
   ];
   // A host name of its own: it is the name of the node.
   const script = 'hostname "$0" && exec dockerd "$@"';
-  const within = [`--net=/run/netns/flotilla-${name}`, 'unshare', '--mount', '--uts', 'sh', '-c', script];
-  return spawn('/usr/bin/nsenter', [...within, name, ...options], { stdio: ['ignore', log, log] });
+  const within = ['nsenter', `--net=${network.path}`, 'unshare', '--mount', '--uts', 'sh', '-c', script];
+  // It ends with the tests, however they end.
+  const tied = ['--pdeathsig', 'TERM', ...within, name, ...options];
+  return spawn('/usr/bin/setpriv', tied, { stdio: ['ignore', log, log] });
 }
 
 async function ready(docker: SwarmNode['docker'], daemon: ChildProcess, logFile: string): Promise<void> {
@@ -159,6 +185,12 @@ async function ready(docker: SwarmNode['docker'], daemon: ChildProcess, logFile:
   }
   const log = (await readFile(logFile, 'utf8')).trim().split('\n').slice(-15).join('\n');
   throw new Error(`the Docker engine did not start:\n${log}`);
+}
+
+async function removeContainers(docker: SwarmNode['docker']): Promise<void> {
+  const ids = (await docker(['ps', '-aq']).catch(() => '')).split('\n').filter(Boolean);
+  // One that is being removed already is no reason to stop.
+  if (ids.length > 0) await docker(['rm', '-fv', ...ids]).catch(() => undefined);
 }
 
 /** The engine of a run that was killed: its data-root is wanted again. */
@@ -177,58 +209,10 @@ async function endLeftover(cache: string): Promise<void> {
 const isThere = async (pid: number): Promise<boolean> =>
   (await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')) !== '';
 
-/** Ends what runs in the network of a node, which its engine has left behind. */
-async function endInside(name: string): Promise<void> {
-  const { stdout } = await run('ip', ['netns', 'pids', `flotilla-${name}`]).catch(() => ({ stdout: '' }));
-  for (const pid of stdout.split('\n').filter(Boolean).map(Number)) {
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch {
-      // It is gone already.
-    }
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It went with its parent.
   }
-}
-
-function namespaceOf(name: string, address: string) {
-  const namespace = `flotilla-${name}`;
-  const [outer, inner] = [`flot-${name}h`, `flot-${name}c`];
-  const quietly = (args: string[]): Promise<unknown> => run('ip', args).catch(() => undefined);
-  const rule = ['FORWARD', '-i', BRIDGE, '-o', BRIDGE, '-j', 'ACCEPT'];
-  const iptables = (action: string): Promise<unknown> =>
-    run('iptables', ['-w', action, ...rule]).catch(() => undefined);
-  const remove = async (): Promise<void> => {
-    await quietly(['link', 'del', outer]);
-    await quietly(['netns', 'del', namespace]);
-    const { stdout } = await run('ip', ['-o', 'link', 'show', 'master', BRIDGE]).catch(() => ({
-      stdout: '',
-    }));
-    if (stdout.trim() !== '') return;
-    await quietly(['link', 'del', BRIDGE]);
-    await iptables('-D');
-  };
-  return {
-    address,
-    remove,
-    cut: async (off: boolean): Promise<void> => {
-      await run('ip', ['link', 'set', outer, off ? 'down' : 'up']);
-    },
-    async create(): Promise<void> {
-      await remove();
-      const there = await run('ip', ['link', 'show', BRIDGE]).catch(() => null);
-      if (!there) {
-        await run('ip', ['link', 'add', BRIDGE, 'type', 'bridge']);
-        await run('ip', ['addr', 'add', `${GATEWAY}/24`, 'dev', BRIDGE]);
-        await run('ip', ['link', 'set', BRIDGE, 'up']);
-        await iptables('-I');
-      }
-      await run('ip', ['netns', 'add', namespace]);
-      await run('ip', ['link', 'add', outer, 'type', 'veth', 'peer', 'name', inner, 'netns', namespace]);
-      await run('ip', ['link', 'set', outer, 'master', BRIDGE, 'up']);
-      const inside = ['-n', namespace];
-      await run('ip', [...inside, 'addr', 'add', `${address}/24`, 'dev', inner]);
-      await run('ip', [...inside, 'link', 'set', inner, 'up']);
-      await run('ip', [...inside, 'link', 'set', 'lo', 'up']);
-      await run('ip', [...inside, 'route', 'add', 'default', 'via', GATEWAY]);
-    },
-  };
 }

@@ -1,48 +1,30 @@
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SwarmRuntime } from '../../src/infra/runtime/swarm/swarm-runtime.ts';
-import { PLAIN_IMAGE } from '../docker/plain-image.ts';
+import { buildPlainImage, PLAIN_IMAGE } from '../docker/plain-image.ts';
 import { engineTrouble } from '../helpers/docker-engine.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
-import { type SwarmNode, startNode } from './node.ts';
-import { find, newRuntime, prepareNetwork, spec, startManager } from './sandbox.ts';
+import { find, newRuntime, spec } from './sandbox.ts';
+import { startSwarm, type TestSwarm } from './swarm.ts';
 
-const run = promisify(execFile);
 const trouble = engineTrouble();
 
 describe.skipIf(trouble !== null)(`three nodes${trouble === null ? '' : `, skipped: ${trouble}`}`, () => {
-  const nodes: SwarmNode[] = [];
-  let manager: SwarmNode;
+  let swarm: TestSwarm;
   let runtime: SwarmRuntime;
   beforeAll(async () => {
-    manager = await startManager();
-    nodes.push(manager);
-    await manager.docker(['swarm', 'update', '--dispatcher-heartbeat', '1s']);
-    const token = await manager.docker(['swarm', 'join-token', '-q', 'worker']);
-    for (const number of [2, 3]) {
-      const node = await startNode(number, { makesImages: false });
-      nodes.push(node);
-      await giveImage(manager, node);
-      await prepareNetwork(node);
-      await node.docker(['swarm', 'join', '--token', token, `${manager.address}:2377`]);
-    }
-    // Workers on the other two alone.
-    await manager.docker(['node', 'update', '--label-add', 'flotilla=no', manager.name]);
-    runtime = newRuntime(manager);
+    swarm = await startSwarm(async (manager) => {
+      await buildPlainImage(manager);
+      return PLAIN_IMAGE;
+    });
+    runtime = newRuntime(swarm.manager);
     await runtime.open();
   });
   afterAll(async () => {
     for (const { sessionId } of (await runtime?.list()) ?? []) await runtime.remove(sessionId);
     await runtime?.close({ graceMs: 500 });
-    for (const node of nodes.reverse()) await node.stop();
+    await swarm?.stop();
   });
 
-  const nodeOf = (name: string | null | undefined): SwarmNode => {
-    const found = nodes.find((node) => node.name === name);
-    if (!found) throw new Error(`there is no node ${name}`);
-    return found;
-  };
   /** Ends what the runner would start anew, and does so. @returns where it runs then, and after how many ms */
   const replaced = async (sessionId: string, epoch: number): Promise<{ node: string | null; ms: number }> => {
     const beganAt = performance.now();
@@ -53,7 +35,8 @@ describe.skipIf(trouble !== null)(`three nodes${trouble === null ? '' : `, skipp
 
   test('a drained, a cut-off and a lost node each lose the worker to another, with a newer epoch', async () => {
     const first = await runtime.ensure(spec('moved', 'wait'));
-    const [home, other] = [nodeOf(first.node), nodeOf(first.node === 's2' ? 's3' : 's2')];
+    const { manager } = swarm;
+    const [home, other] = [swarm.node(first.node), swarm.node(first.node === 's2' ? 's3' : 's2')];
 
     await manager.docker(['node', 'update', '--availability', 'drain', home.name]);
     const drained = await replaced('moved', 2);
@@ -79,11 +62,3 @@ describe.skipIf(trouble !== null)(`three nodes${trouble === null ? '' : `, skipp
     console.log(`replaced after: drain ${drained.ms} ms, cut ${cut.ms} ms, power-off ${lost.ms} ms`);
   });
 });
-
-/** What was built on one node, on another, once. */
-async function giveImage(from: SwarmNode, to: SwarmNode): Promise<void> {
-  const id = ['images', '-q', '--no-trunc', PLAIN_IMAGE];
-  if ((await from.docker(id)) === (await to.docker(id).catch(() => ''))) return;
-  const pipe = `set -o pipefail; /usr/bin/docker -H '${from.host}' save ${PLAIN_IMAGE} | /usr/bin/docker -H '${to.host}' load -q`;
-  await run('bash', ['-c', pipe], { timeout: 120_000 });
-}

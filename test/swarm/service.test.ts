@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -7,7 +8,8 @@ import type { SwarmRuntime } from '../../src/infra/runtime/swarm/swarm-runtime.t
 import { systemClock } from '../../src/kernel/clock.ts';
 import { engineTrouble } from '../helpers/docker-engine.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
-import { GATEWAY, type SwarmNode } from './node.ts';
+import { GATEWAY } from './network.ts';
+import type { SwarmNode } from './node.ts';
 import { FLEET, find, leftovers, newRuntime, spec, startManager } from './sandbox.ts';
 
 const trouble = engineTrouble();
@@ -56,7 +58,9 @@ describe.skipIf(trouble !== null)(`services${trouble === null ? '' : `, skipped:
       Init: true,
     });
     expect(await inside('caged', 'id', '-u')).toBe('1000');
-    expect(await inside('caged', 'grep', 'CapBnd', '/proc/1/status')).toMatch(/0000000000000000$/);
+    const status = await inside('caged', 'cat', '/proc/1/status');
+    expect(status).toMatch(/^CapBnd:\s*0+$/m);
+    expect(status).toMatch(/^NoNewPrivs:\s*1$/m);
     await expect(inside('caged', 'touch', '/app')).rejects.toThrow('Read-only');
     expect(await inside('caged', 'sh', '-c', 'echo fine > /tmp/x; cat /tmp/x')).toBe('fine');
     expect(await inside('caged', 'cat', '/run/secrets/SECRET')).toBe('tell nobody');
@@ -113,21 +117,65 @@ describe.skipIf(trouble !== null)(`services${trouble === null ? '' : `, skipped:
 
   test('a change that came between is no reason to give up', async () => {
     await runtime.ensure(spec('busy', 'wait'));
-    const managers = new SwarmManagers(
-      [{ name: node.name, address: node.host, tlsDir: null, capacity: 100 }],
-      systemClock,
-    );
+    const host = { name: node.name, address: node.host, tlsDir: null, capacity: 100 };
+    const managers = new SwarmManagers([host], systemClock);
     const name = `flotilla-${FLEET}-busy`;
-    const mark = (label: string) =>
-      managers.updateService<{ Version: { Index: number }; Spec: { Labels?: object } }>(name, ({ Spec }) => ({
-        ...Spec,
-        Labels: { ...Spec.Labels, [label]: 'yes' },
-      }));
-    const marks = ['one', 'two', 'three', 'four'];
-    await Promise.all(marks.map(mark));
+    let read = 0;
+    const done = await managers.updateService<{ Version: { Index: number }; Spec: { Labels?: object } }>(
+      name,
+      ({ Spec: found }) => {
+        read += 1;
+        // Somebody else is faster, twice.
+        const other = [
+          '-H',
+          node.host,
+          'service',
+          'update',
+          '-q',
+          '-d',
+          '--label-add',
+          `other${read}=yes`,
+          name,
+        ];
+        if (read <= 2) execFileSync('/usr/bin/docker', other);
+        return { ...found, Labels: { ...found.Labels, ours: 'yes' } };
+      },
+    );
+    expect(done).toBe(true);
+    expect(read).toBe(3);
     const labels = await node.docker(['service', 'inspect', '-f', '{{json .Spec.Labels}}', name]);
-    for (const label of marks) expect(JSON.parse(labels)).toHaveProperty(label, 'yes');
+    expect(JSON.parse(labels)).toMatchObject({ ours: 'yes', other1: 'yes', other2: 'yes' });
     expect(await find(runtime, 'busy')).toMatchObject({ state: 'running', node: node.name });
+    // In the middle of changes it is stopped all the same.
+    const marks = [1, 2, 3].map((n) =>
+      node.docker(['service', 'update', '-q', '-d', '--label-add', `late${n}=yes`, name]).catch(() => ''),
+    );
+    await Promise.all([runtime.stop('busy', { graceMs: 1000 }), ...marks]);
+    expect((await find(runtime, 'busy'))?.state).toBe('exited');
+  });
+
+  test('its engine tells what a worker uses', async () => {
+    await runtime.ensure(spec('measured', 'wait'));
+    const stats = await runtime.stats('measured');
+    expect(stats?.memoryBytes).toBeGreaterThan(5_000_000);
+    expect(stats?.cpuMs).toBeGreaterThan(0);
+    expect(await runtime.stats('nobody')).toBeNull();
+  });
+
+  test('a wish for a node holds, and where it cannot be had Swarm chooses, but nothing that is closed', async () => {
+    expect(runtime.nodes()).toMatchObject([{ name: node.name, reachable: true }]);
+    const wished = await runtime.ensure(spec('wished', 'wait', { node: node.name }));
+    expect(wished.node).toBe(node.name);
+    const constraints = ['service', 'inspect', '-f', '{{json .Spec.TaskTemplate.Placement.Constraints}}'];
+    expect(await node.docker([...constraints, `flotilla-${FLEET}-wished`])).toContain('node.id==');
+
+    const none = spec('none', 'wait', { resources: { constraints: ['node.labels.region==mars'] } });
+    await expect(runtime.ensure(none)).rejects.toMatchObject({ code: 'no_place' });
+    await expect(runtime.ensure({ ...none, node: node.name })).rejects.toMatchObject({ code: 'no_place' });
+    await node.docker(['node', 'update', '--label-add', 'region=mars', node.name]);
+    expect((await runtime.ensure(none)).node).toBe(node.name);
+    const closed = spec('closed', 'wait', { avoid: [node.name] });
+    await expect(runtime.ensure(closed)).rejects.toMatchObject({ code: 'no_place' });
   });
 
   test('a manager that falls silent, is gone, or is none, tells nothing', async () => {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Clock } from '../../../kernel/clock.ts';
 import { unavailable } from '../../../kernel/errors.ts';
-import type { ObservedWorker, WorkerSpec } from '../../../services/fleet/ports.ts';
+import type { EnsureOptions, ObservedWorker, WorkerSpec } from '../../../services/fleet/ports.ts';
 import { statusOf } from '../docker/engine-errors.ts';
 import type { FleetNetwork } from './fleet-network.ts';
 import type { FleetSecrets } from './fleet-secrets.ts';
@@ -36,6 +36,7 @@ export interface Refusal {
 const LOOK_EVERY_MS = 100;
 /** For a place on a node, which may become free. */
 const PLACED_WITHIN_MS = 10_000;
+const SAY_EVERY_MS = 2000;
 /** For the rest, which may include the pull of an image. */
 const STARTED_WITHIN_MS = 15 * 60_000;
 
@@ -71,11 +72,12 @@ export class ServiceStart {
     }
   }
 
-  /** Waits until the worker runs, or has ended, or will not start. */
-  async outcome(spec: WorkerSpec): Promise<{ worker: ObservedWorker } | Refusal> {
+  /** Waits until the worker runs, or has ended, or will not start. The signal ends the wait, not the start. */
+  async outcome(spec: WorkerSpec, options: EnsureOptions): Promise<{ worker: ObservedWorker } | Refusal> {
     const { view, fleetId, clock } = this.#deps;
     const name = serviceName(fleetId, spec.sessionId);
     const beganAt = clock.monotonicMs();
+    let sayAfterMs = SAY_EVERY_MS;
     for (;;) {
       const found = await view.find(name);
       if (found === null) {
@@ -95,7 +97,12 @@ export class ServiceStart {
         if (hopeless || waitedMs > PLACED_WITHIN_MS)
           return { why: why ?? 'it got no node in time', placed: false };
       } else if (waitedMs > STARTED_WITHIN_MS) return rejection(why ?? 'it did not start in time');
-      await clock.sleep(LOOK_EVERY_MS);
+      // Before that it is made ready, which takes no time but for an image that is not there.
+      if (task?.Status.State === 'preparing' && waitedMs > sayAfterMs) {
+        options.onProgress?.(`${worker.node} fetches the image`);
+        sayAfterMs = waitedMs + SAY_EVERY_MS;
+      }
+      await clock.sleep(LOOK_EVERY_MS, options.signal);
     }
   }
 }

@@ -2,6 +2,7 @@ import type { Clock } from '../../../kernel/clock.ts';
 import { conflict, FlotillaError, messageOf, unavailable } from '../../../kernel/errors.ts';
 import type { Logger } from '../../../kernel/log.ts';
 import type {
+  EnsureOptions,
   ImageSource,
   LogSource,
   NodeSource,
@@ -113,8 +114,8 @@ export class SwarmRuntime
     await exactImage(this.#managers, image);
   }
 
-  ensure(spec: WorkerSpec): Promise<ObservedWorker> {
-    return this.#inTurn(spec.sessionId, () => this.#ensure(spec));
+  ensure(spec: WorkerSpec, options: EnsureOptions = {}): Promise<ObservedWorker> {
+    return this.#inTurn(spec.sessionId, () => this.#ensure(spec, options));
   }
 
   /** Swarm gives the worker the time that it was started with, whatever is said here. */
@@ -174,7 +175,7 @@ export class SwarmRuntime
     return this.#view.logs(this.#nameOf(sessionId), lines);
   }
 
-  async #ensure(wanted: WorkerSpec): Promise<ObservedWorker> {
+  async #ensure(wanted: WorkerSpec, options: EnsureOptions): Promise<ObservedWorker> {
     const { sessionId, epoch } = wanted;
     let spec = wanted;
     let refused: Refusal | undefined;
@@ -188,7 +189,7 @@ export class SwarmRuntime
           await this.#remove(sessionId);
           await this.#start.create(spec);
         }
-        const start = await this.#start.outcome(spec);
+        const start = await this.#start.outcome(spec, options);
         if ('worker' in start) return start.worker;
         await this.#remove(sessionId);
         if (start.staleNetwork !== undefined && attempt < CREATE_ATTEMPTS) {

@@ -1,0 +1,119 @@
+import { expect, test } from 'vitest';
+import { eventually } from '../helpers/fleet-sandbox.ts';
+import type { SwarmFleet } from './fleet.ts';
+import { MessageFlow } from './message-flow.ts';
+import type { TestSwarm } from './swarm.ts';
+
+interface Node {
+  id: string;
+  state: string;
+  closed: boolean;
+  capacity: number;
+  left: number | null;
+  sessions: string[];
+}
+
+/** Closing nodes and moving sessions, as a person asks the API of a fleet on three nodes for it. */
+export function nodeTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet }): void {
+  const nodes = async (): Promise<Node[]> =>
+    ((await given().fleet.call('GET', '/api/nodes')).body as { nodes: Node[] }).nodes;
+  const on = async (id: string): Promise<Node> => {
+    const found = (await nodes()).find((node) => node.id === id);
+    if (!found) throw new Error(`the API knows no node ${id}`);
+    return found;
+  };
+  const post = async (path: string, body?: unknown): Promise<string> => {
+    const answer = await given().fleet.call('POST', path, body);
+    const { code = '' } = answer.body as { code?: string };
+    return `${answer.status} ${code}`.trim();
+  };
+  const settled = async (flow: MessageFlow): Promise<void> => {
+    const { sent, wrong } = await flow.settle();
+    expect(wrong).toEqual([]);
+    expect(sent).toBeGreaterThan(3);
+    const { sameContent, sharedIds } = given().fleet.simulator.overview();
+    expect({ sameContent, sharedIds }).toEqual({ sameContent: 0, sharedIds: 0 });
+  };
+
+  test('the API lists the nodes on which workers may run, and who is where', async () => {
+    const { fleet, swarm } = given();
+    const found = await nodes();
+    expect(found.map(({ id, state }) => [id, state])).toEqual([
+      ['s2', 'ready'],
+      ['s3', 'ready'],
+    ]);
+    for (const { id, capacity, sessions } of found) {
+      expect(capacity).toBeGreaterThan(1);
+      for (const session of sessions) {
+        expect((await fleet.copies(session)).map(({ node }) => node)).toEqual([swarm.node(id)]);
+      }
+    }
+    expect(found.flatMap(({ sessions }) => sessions).sort()).toEqual([...fleet.sessions].sort());
+    // Nobody has all of them: it was spread.
+    expect(Math.max(...found.map(({ sessions }) => sessions.length))).toBeLessThan(fleet.sessions.length);
+  }, 60_000);
+
+  test('a session migrates while it sends, but not to a node that is closed', async () => {
+    const { fleet, swarm } = given();
+    const [from] = (await nodes()).filter(({ sessions }) => sessions.length > 0) as [Node];
+    const to = from.id === 's2' ? 's3' : 's2';
+    const [session = ''] = from.sessions;
+    const migrate = `/api/sessions/${session}/migrate`;
+    expect(await post(`/api/nodes/${to}/cordon`)).toBe('200');
+    try {
+      expect(await post(migrate, { node: to })).toBe('409 node_closed');
+      expect(await post(migrate, { node: swarm.manager.name })).toBe('404 unknown_node');
+    } finally {
+      expect(await post(`/api/nodes/${to}/uncordon`)).toBe('200');
+    }
+
+    const flow = new MessageFlow(fleet).start();
+    const [old] = await fleet.copies(session);
+    if (!old) throw new Error('the session has no worker');
+    expect(await post(migrate, { node: to })).toBe('200');
+    const { copy } = await fleet.replaced(old, session);
+    expect(copy.node).toBe(swarm.node(to));
+    const [moved] = await fleet.migrations(1);
+    expect(moved).toMatchObject({ sessionId: session, data: { fromNode: from.id, toNode: to } });
+    process.stdout.write(`migrated: ${moved?.data.offlineMs} ms without a connection\n`);
+    await settled(flow);
+  }, 120_000);
+
+  test('a drain by the API empties a node in order, and keeps it empty', async () => {
+    const { fleet, swarm } = given();
+    const [from] = (await nodes()).filter(({ sessions }) => sessions.length > 0) as [Node];
+    const to = from.id === 's2' ? 's3' : 's2';
+    const flow = new MessageFlow(fleet).start();
+    expect(await post(`/api/nodes/${from.id}/drain`)).toBe('200');
+    try {
+      await eventually(async () => (await on(from.id)).left === 0, 60_000);
+      await eventually(async () => (await on(to)).sessions.length === fleet.sessions.length, 60_000);
+      await eventually(
+        async () => (await fleet.api.sessions()).every(({ state }) => state === 'connected'),
+        30_000,
+      );
+      for (const session of fleet.sessions) {
+        expect((await fleet.copies(session)).map(({ node }) => node)).toEqual([swarm.node(to)]);
+      }
+      await settled(flow);
+    } finally {
+      expect(await post(`/api/nodes/${from.id}/uncordon`)).toBe('200');
+    }
+    expect(await on(from.id)).toMatchObject({ state: 'ready', closed: false, sessions: [] });
+  }, 180_000);
+
+  test('what the operators of the swarm have closed shows, and is theirs to open', async () => {
+    const { manager } = given().swarm;
+    const [node] = (await nodes()).filter(({ sessions }) => sessions.length === 0) as [Node];
+    await manager.docker(['node', 'update', '--availability', 'pause', node.id]);
+    try {
+      await eventually(async () => (await on(node.id)).state === 'cordoned');
+      expect(await post(`/api/nodes/${node.id}/uncordon`)).toBe('409 closed_elsewhere');
+      const elsewhere = (await nodes()).flatMap(({ sessions }) => sessions)[0];
+      expect(await post(`/api/sessions/${elsewhere}/migrate`, { node: node.id })).toBe('409 node_closed');
+    } finally {
+      await manager.docker(['node', 'update', '--availability', 'active', node.id]);
+    }
+    await eventually(async () => (await on(node.id)).state === 'ready');
+  }, 60_000);
+}
