@@ -3,6 +3,7 @@ import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import Table from 'cli-table3';
 import { bench as allocation } from './allocation.ts';
+import { bench as containers } from './containers.ts';
 import { bench as fleet } from './fleet.ts';
 import { bench as http } from './http.ts';
 import { bench as intake } from './intake.ts';
@@ -19,6 +20,7 @@ const SUITES: Record<string, { title: string; run: (report: Report) => Promise<v
   two: { title: 'Two orchestrators', run: two },
   intake: { title: 'Intake and dispatch', run: intake },
   fleet: { title: 'Workers', run: fleet },
+  containers: { title: 'Workers in containers', run: containers },
 };
 
 const PAGE = join(import.meta.dirname, '..', '..', 'docs', 'performance.md');

@@ -28,10 +28,13 @@ export async function startFleet(options: {
   profiles: number;
   proxies?: number;
   env?: Record<string, string>;
+  /** An address of this machine that workers reach; the loopback address unless told. */
+  host?: string;
 }): Promise<E2eFleet> {
   const dataDir = await mkdtemp(join(tmpdir(), 'flotilla-e2e-'));
   const proxies = options.proxies ?? 2;
   const simulator = await startSimulator({
+    ...(options.host === undefined ? {} : { host: options.host }),
     proxies: { http: Math.ceil(proxies / 2), socks5: Math.floor(proxies / 2) },
     settings: { requireProxy: true, receipts: { deliveredAfterMs: 50, readAfterMs: 150 } },
   });

@@ -1,0 +1,197 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import Docker from 'dockerode';
+import {
+  containerOptions,
+  SECRETS_DIR,
+  secretFiles,
+  WORKER_USER,
+} from '../../src/infra/runtime/docker/container-spec.ts';
+import { tarOf } from '../../src/infra/runtime/docker/secret-files.ts';
+import { type OrchestratorProcess, prepareOrchestrator, profileOf } from '../docker/orchestrator-process.ts';
+import { buildLightImage, buildPlainImage, LIGHT_IMAGE, PLAIN_IMAGE } from '../docker/plain-image.ts';
+import { newRuntime, spec } from '../docker/runtime-sandbox.ts';
+import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
+import { quantile } from './cycles.ts';
+import type { Report } from './report.ts';
+
+const ROUNDS = 3;
+const EACH_ROUND = 16;
+const AT_ONCE = 4;
+const CRASHES = 20;
+const SESSIONS = 100;
+const PER_PROXY = 4;
+
+/** A fleet in containers on a Docker engine of its own; the workers are light ones, which speak to no WhatsApp. */
+export async function bench(report: Report): Promise<void> {
+  const trouble = engineTrouble();
+  if (trouble !== null) throw new Error(`This needs a Docker engine: ${trouble}.`);
+  const engine = await startEngine();
+  try {
+    await buildPlainImage(engine);
+    await buildLightImage(engine);
+    await startRate(engine, report);
+    await fleetOfContainers(engine, report);
+  } finally {
+    await engine.stop();
+  }
+}
+
+/** The runtime beside the calls that it cannot do without, round by round. */
+async function startRate(engine: TestEngine, report: Report): Promise<void> {
+  const docker = new Docker({ socketPath: engine.host.slice('unix://'.length) });
+  const runtime = newRuntime(engine, { startsAtOnce: AT_ONCE });
+  const specs = Array.from({ length: EACH_ROUND }, (_, n) => spec(`bench-${n}`, 'wait'));
+  const network = await docker.createNetwork({ Name: 'bench' });
+
+  const bare = async (n: number): Promise<void> => {
+    const options = containerOptions(specs[n] ?? spec('none', 'wait'), {
+      fleetId: 'bare',
+      image: PLAIN_IMAGE,
+      network: network.id,
+    });
+    const container = await docker.createContainer(options);
+    const files = secretFiles(specs[n] ?? spec('none', 'wait'), (path) => readFileSync(path));
+    await container.putArchive(tarOf(files, WORKER_USER), { path: SECRETS_DIR });
+    await container.start();
+  };
+  const clear = async (): Promise<void> => {
+    const all = await docker.listContainers({ all: true });
+    for (const { Id: id } of all) await docker.getContainer(id).remove({ force: true, v: true });
+  };
+  const perSecond = async (start: (n: number) => Promise<unknown>): Promise<number> => {
+    const begun = performance.now();
+    let next = 0;
+    const lane = async (): Promise<void> => {
+      while (next < EACH_ROUND) await start(next++);
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, lane));
+    const rate = EACH_ROUND / ((performance.now() - begun) / 1000);
+    await clear();
+    return rate;
+  };
+  const mine = (n: number): Promise<unknown> => runtime.ensure(specs[n] ?? spec('none', 'wait'));
+  // The first of each makes the engine read its files.
+  await perSecond(bare);
+  await perSecond(mine);
+  const rates = { bare: [] as number[], mine: [] as number[] };
+  for (let round = 0; round < ROUNDS; round++) {
+    rates.bare.push(await perSecond(bare));
+    rates.mine.push(await perSecond(mine));
+  }
+  const median = (values: number[]): number =>
+    quantile(
+      values.toSorted((a, b) => a - b),
+      0.5,
+    );
+  const [bareRate, mineRate] = [median(rates.bare), median(rates.mine)];
+  report({
+    figure: 'bare create, put of the secrets and start, four at once',
+    value: bareRate,
+    unit: 'containers/s',
+  });
+  report({
+    figure: 'the Docker runtime, four at once',
+    value: mineRate,
+    unit: 'containers/s',
+    baseline: 'the bare calls',
+    ratio: mineRate / bareRate,
+  });
+  await runtime.close({ graceMs: 0 });
+  await network.remove();
+}
+
+async function fleetOfContainers(engine: TestEngine, report: Report): Promise<void> {
+  const docker = new Docker({ socketPath: engine.host.slice('unix://'.length) });
+  const fleet = await prepareOrchestrator({
+    hosts: `local=${engine.host}`,
+    fleetId: 'bench',
+    gateway: engine.gateway,
+    env: { WORKER_IMAGE: LIGHT_IMAGE, MAX_SESSIONS: String(SESSIONS + CRASHES) },
+  });
+  try {
+    await fleet.start();
+    await fleet.leads();
+    const phones = Array.from({ length: SESSIONS }, (_, n) => `97250${String(2_000_000 + n)}`);
+    const proxies = Array.from(
+      { length: SESSIONS / PER_PROXY },
+      (_, n) => `http://user:pass@10.99.1.${n + 1}:8080`,
+    );
+    await fleet.upload('proxies', proxies);
+    await fleet.upload('profiles', phones.map(profileOf));
+
+    const first: number[] = [];
+    const ids: string[] = [];
+    for (const phone of phones.slice(0, CRASHES)) {
+      const begun = performance.now();
+      const id = await fleet.create(phone);
+      await fleet.until(id, ['connected']);
+      first.push(performance.now() - begun);
+      ids.push(id);
+    }
+    show(report, 'session created to connected, one by one', first);
+
+    const replaced: number[] = [];
+    for (const id of ids) replaced.push(await replacement(fleet, docker, id));
+    show(report, 'a worker killed to its successor connected', replaced);
+    await manyAtOnce(fleet, ids, phones.slice(CRASHES), report);
+  } finally {
+    await fleet.stop();
+    for (const { Id: id } of await docker.listContainers({ all: true })) {
+      await docker.getContainer(id).remove({ force: true, v: true });
+    }
+  }
+}
+
+async function manyAtOnce(
+  fleet: OrchestratorProcess,
+  ids: string[],
+  phones: readonly string[],
+  report: Report,
+): Promise<void> {
+  const begun = performance.now();
+  for (const phone of phones) ids.push(await fleet.create(phone));
+  for (const id of ids) await fleet.until(id, ['connected'], 300_000);
+  report({
+    figure: `${phones.length} more sessions created to connected, all at once`,
+    value: (performance.now() - begun) / 1000,
+    unit: 's',
+  });
+  const connections = new Map<string, unknown>();
+  for (const id of ids) connections.set(id, (await fleet.until(id, ['connected'])).connectedAt);
+  const restarted = performance.now();
+  await Promise.all(ids.map((id) => fleet.call('POST', `/api/sessions/${id}/restart`)));
+  for (const id of ids) await reconnected(fleet, id, connections.get(id));
+  report({
+    figure: `${ids.length} sessions restarted, all at once, until all are connected`,
+    value: (performance.now() - restarted) / 1000,
+    unit: 's',
+  });
+}
+
+async function replacement(fleet: OrchestratorProcess, docker: Docker, id: string): Promise<number> {
+  const before = (await fleet.until(id, ['connected'])).connectedAt;
+  const [running] = await docker.listContainers({ filters: { label: [`flotilla.session=${id}`] } });
+  const { State: state } = await docker.getContainer(running?.Id ?? '').inspect();
+  const begun = performance.now();
+  process.kill(state.Pid, 'SIGKILL');
+  await reconnected(fleet, id, before);
+  return performance.now() - begun;
+}
+
+/** Until it is connected anew. */
+async function reconnected(fleet: OrchestratorProcess, id: string, before: unknown): Promise<void> {
+  const deadline = performance.now() + 300_000;
+  while (performance.now() < deadline) {
+    const session = await fleet.until(id, ['connected'], 300_000);
+    if (session.connectedAt !== before) return;
+    await sleep(20);
+  }
+  throw new Error(`${id} did not come back`);
+}
+
+function show(report: Report, figure: string, values: number[]): void {
+  const sorted = values.toSorted((a, b) => a - b);
+  report({ figure: `${figure}, p50`, value: quantile(sorted, 0.5), unit: 'ms' });
+  report({ figure: `${figure}, p95`, value: quantile(sorted, 0.95), unit: 'ms' });
+}
