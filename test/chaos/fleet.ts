@@ -51,6 +51,12 @@ export async function listSessions(api: Api): Promise<{ id: string; state: strin
   return (answer.body.sessions ?? []) as { id: string; state: string }[];
 }
 
+/** The code that a session shows; null for none. */
+export async function qrOf(api: Api, session: string): Promise<string | null> {
+  const answer = await api.call('GET', `/api/sessions/${session}/qr`);
+  return answer.status === 200 ? String(answer.body.qr) : null;
+}
+
 async function countStates(api: Api): Promise<Map<string, number>> {
   const counts = new Map<string, number>();
   for (const { state } of await listSessions(api)) counts.set(state, (counts.get(state) ?? 0) + 1);

@@ -22,6 +22,8 @@ const { values } = parseArgs({
     only: { type: 'string' },
     /** Each fault on its own, so that what follows is its own. */
     'one-by-one': { type: 'boolean', default: false },
+    /** Real workers with real clients on the simulated WhatsApp: six of them, under less load. */
+    real: { type: 'boolean', default: false },
     /** Keeps logs and data. */
     keep: { type: 'boolean', default: false },
     /** Writes how many checks held, in the shape of a report of tests. */
@@ -30,7 +32,7 @@ const { values } = parseArgs({
 });
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
-const seconds = Number(values.seconds ?? (values.short || values.sabotage ? 55 : 450));
+const seconds = Number(values.seconds ?? (values.short || values.sabotage ? 55 : values.real ? 200 : 450));
 const faults = Number(values.faults ?? Math.ceil(seconds / 4.5));
 
 if (values.sabotage === 'all') await allSabotages();
@@ -47,8 +49,8 @@ async function once(sabotage: string | undefined): Promise<{ good: boolean; resu
   try {
     if (sabotage !== undefined) await breakCopy(sources, sabotage);
     say(`seed ${values.seed}, ${seconds} s, ${faults} faults${sabotage ? `, sabotage ${sabotage}` : ''}`);
-    const oneByOne = values['one-by-one'];
-    const result = await run({ seed: Number(values.seed), seconds, faults, kinds, oneByOne, sources, say });
+    const [seed, oneByOne, real] = [Number(values.seed), values['one-by-one'], values.real];
+    const result = await run({ seed, seconds, faults, kinds, oneByOne, real, sources, say });
     report(result, say);
     const good = allHolds(result);
     if (values.report) await writeReport(values.report, result);

@@ -8,7 +8,7 @@ import { loadConfig } from '../../src/orchestrator/config.ts';
 import { openStorage } from '../../src/orchestrator/open-storage.ts';
 import { loadSecrets } from '../../src/orchestrator/secrets-file.ts';
 
-/** The orchestrator as `npm start` runs it, with light workers that send to the recorder. */
+/** The orchestrator as `npm start` runs it, with light workers that send to the recorder, or with `real` ones. */
 async function main(): Promise<void> {
   const config = loadConfig();
   const log = createPinoLogger({ level: config.logLevel, name: 'orchestrator' });
@@ -23,7 +23,7 @@ async function main(): Promise<void> {
     version: 'chaos',
     clock: systemClock,
     log,
-    workerEntry: join(import.meta.dirname, 'worker.mjs'),
+    ...(process.argv[2] === 'real' ? {} : { workerEntry: join(import.meta.dirname, 'worker.mjs') }),
   });
   process.once('SIGTERM', () => {
     void orchestrator

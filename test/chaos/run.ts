@@ -10,10 +10,11 @@ import { churn } from './churn.ts';
 import { drain, readLedger } from './drain.ts';
 import { keepEvidence } from './evidence.ts';
 import type { FaultContext } from './faults.ts';
-import { heal, startFleet } from './fleet.ts';
+import { heal, qrOf, startFleet } from './fleet.ts';
 import { createLoad } from './load.ts';
 import { probe } from './probe.ts';
 import { seeded } from './random.ts';
+import { startRealRecorder } from './real-recorder.ts';
 import { startRecorder } from './recorder.ts';
 import { type FaultRecord, type Recovery, recoveries, type SessionStop } from './recovery.ts';
 import { makeFaults } from './schedule.ts';
@@ -29,6 +30,8 @@ export interface RunOptions {
   kinds: readonly string[];
   /** One fault at a time, so that what follows is its own. */
   oneByOne: boolean;
+  /** Real workers on the simulated WhatsApp: fewer, slower, the same checks. */
+  real: boolean;
   /** Folder with the copy that is tested. */
   sources: string;
   say(text: string): void;
@@ -46,14 +49,47 @@ export interface RunResult {
   dir: string;
 }
 
-const CAPS = { proxy: 4, phone: 2 };
-const SESSIONS = 40;
-const WAITING = 4;
-const PROXIES = 10;
+/** What runs, and under which load. */
+interface Size {
+  caps: { proxy: number; phone: number };
+  sessions: number;
+  /** So many more wait for a place. */
+  waiting: number;
+  proxies: number;
+  perSecond: number;
+  burstPerSecond: number;
+  churnEveryMs: number;
+  /** For so long after a cancel, what was in flight may still go out. */
+  inFlightMs: number;
+}
+
 const LEASE_MS = 5000;
+
+const LIGHT: Size = {
+  caps: { proxy: 4, phone: 2 },
+  sessions: 40,
+  waiting: 4,
+  proxies: 10,
+  perSecond: 100,
+  burstPerSecond: 400,
+  churnEveryMs: 5000,
+  inFlightMs: LEASE_MS + 2000,
+};
+/** Real workers with real clients: each start of one costs as much of the processor as some hundred messages. */
+const REAL: Size = {
+  caps: { proxy: 4, phone: 1 },
+  sessions: 6,
+  waiting: 1,
+  proxies: 2,
+  perSecond: 6,
+  burstPerSecond: 20,
+  churnEveryMs: 20_000,
+  inFlightMs: 30_000,
+};
 
 /** One whole run: start, load and faults, heal, drain, and the verdict on its history. */
 export async function run(options: RunOptions): Promise<RunResult> {
+  const size = options.real ? REAL : LIGHT;
   const random = seeded(options.seed);
   const startedAt = performance.now();
   const nowMs = (): number => performance.now() - startedAt;
@@ -67,31 +103,44 @@ export async function run(options: RunOptions): Promise<RunResult> {
     const admin = new Redis(redis.url, { maxRetriesPerRequest: null, retryStrategy: () => 100 });
     admin.on('error', () => undefined);
     releases.push(() => admin.disconnect());
-    const recorder = await startRecorder({
-      proxies: PROXIES + 1,
-      caps: CAPS,
-      nowMs,
-      random: seeded(options.seed + 1).next,
-    });
+    const known: { api?: Api } = {};
+    const real = options.real
+      ? await startRealRecorder({
+          proxies: size.proxies + 1,
+          caps: size.caps,
+          nowMs,
+          qrOf: async (session) => (known.api ? await qrOf(known.api, session) : null),
+        })
+      : undefined;
+    const recorder =
+      real ??
+      (await startRecorder({
+        proxies: size.proxies + 1,
+        caps: size.caps,
+        nowMs,
+        random: seeded(options.seed + 1).next,
+      }));
     releases.push(() => recorder.stop());
     const system = await startSystem({
       dir,
       dbDir: dbMount ?? dir,
       redis,
-      caps: CAPS,
+      caps: size.caps,
       leaseMs: LEASE_MS,
       sources: options.sources,
+      ...(real ? { real: real.env } : {}),
     });
     releases.push(() => system.stop());
     const api = new Api(system.url, system.apiKey);
     releases.push(() => api.close());
+    known.api = api;
     const fleet = await startFleet(api, recorder, {
-      caps: CAPS,
-      sessions: SESSIONS,
-      spare: WAITING,
-      proxies: PROXIES,
+      caps: size.caps,
+      sessions: size.sessions,
+      spare: size.waiting,
+      proxies: size.proxies,
     });
-    options.say(`${SESSIONS} sessions on ${PROXIES} proxies are connected`);
+    options.say(`${size.sessions} sessions on ${size.proxies} proxies are connected`);
     const stops: SessionStop[] = [];
 
     const stop = new AbortController();
@@ -101,15 +150,15 @@ export async function run(options: RunOptions): Promise<RunResult> {
       sessions: [...fleet.running, ...fleet.waiting],
       random: seeded(options.seed + 2),
       nowMs,
-      perSecond: 100,
-      burstPerSecond: 400,
+      perSecond: size.perSecond,
+      burstPerSecond: size.burstPerSecond,
       burstEveryMs: 20_000,
       burstMs: 2000,
       stop: stop.signal,
       giveUp: giveUp.signal,
     });
     const watching = new AbortController();
-    const caps = watchCaps(admin, CAPS, 50, nowMs, watching.signal);
+    const caps = watchCaps(admin, size.caps, 50, nowMs, watching.signal);
     const stale = probeStale(system.url, recorder, seeded(options.seed + 3), nowMs, watching.signal);
     const probing = probe(
       {
@@ -125,7 +174,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
     const loadFrom = nowMs();
     const loading = load.run();
     const churning = churn(
-      { api, recorder, random: seeded(options.seed + 4), ...fleet, everyMs: 5000, stops, nowMs },
+      { api, recorder, random: seeded(options.seed + 4), ...fleet, everyMs: size.churnEveryMs, stops, nowMs },
       stop.signal,
     );
     const context: FaultContext = {
@@ -156,7 +205,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
       connections: recorder.connections,
       capBreaches: [...(await caps), ...recorder.breaches],
       staleWrites: await stale,
-      inFlightMs: LEASE_MS + 2000,
+      inFlightMs: size.inFlightMs,
     });
     if (!drained || !verdict.ok) await keepEvidence(dir, system.dbPath, admin);
     return {

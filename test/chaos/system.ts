@@ -28,6 +28,8 @@ export interface SystemOptions {
   redis: TestRedis;
   caps: { proxy: number; phone: number };
   leaseMs: number;
+  /** Variables that lead real workers to their WhatsApp; without them, light ones run. */
+  real?: Record<string, string>;
   /** Folder with `src/` and `test/`: the project, or a copy of it that was broken on purpose. */
   sources: string;
 }
@@ -72,13 +74,15 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     await mkdir(dataDir, { recursive: true });
     const env = {
       ...shared,
+      ...options.real,
       DATA_DIR: dataDir,
       PORT: String(ports[name]),
       REDIS_URL: redisUrl(await link(`orchestrator ${name}-redis`, [redis.port])),
       ORCHESTRATOR_URL: `http://127.0.0.1:${await link(`workers-orchestrator ${name}`, [ports[name]])}`,
     };
     const entry = join(sources, 'test', 'chaos', 'orchestrator.ts');
-    orchestrators.push(supervise(`orchestrator ${name}`, [entry], env, join(dir, `${name}.log`)));
+    const args = [entry, ...(options.real ? ['real'] : [])];
+    orchestrators.push(supervise(`orchestrator ${name}`, args, env, join(dir, `${name}.log`)));
   }
   const dispatcherUrl = `http://127.0.0.1:${await link('dispatcher-orchestrators', [ports.b, ports.a])}`;
   const dispatcher = supervise(
