@@ -49,8 +49,8 @@ export async function startRealRecorder(options: {
         arrivals.push({ atMs: at - began, session, epoch: 0, id, to, text: text ?? '' });
         attempts.push({ atMs: at - began, session, text: text ?? '' });
       }
-      if (messages.length === 0 || next === null) return;
-      after = Number(next);
+      after = messages.at(-1)?.seq ?? after;
+      if (next === null) return;
     }
   };
 

@@ -143,5 +143,5 @@ const timesOf = (waits: readonly number[]): Times => ({
 
 export function quantile(values: readonly number[], part: number): number | null {
   const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? null;
+  return sorted[Math.max(0, Math.ceil(sorted.length * part) - 1)] ?? null;
 }

@@ -83,7 +83,9 @@ test('after a loss of all data the one that led goes on; another one waits, and 
   const [first, second] = [lease('first'), lease('second')];
   await first.acquire();
   await second.acquire();
-  await sleep(LEASE_MS * 1.5);
+  await sleep(LEASE_MS);
+  await Promise.all([first.acquire(), second.acquire()]);
+  await sleep(LEASE_MS / 4);
   await redis.flushall();
   expect(await second.acquire()).toBe(false);
   expect(await first.acquire()).toBe(true);
