@@ -1,6 +1,7 @@
 import { Agent } from 'undici';
 import { FlotillaError, messageOf, unavailable } from '../kernel/errors.ts';
-import type { DispatchTask, TaskSink } from '../services/dispatch/ports.ts';
+import type { TaskSink } from '../services/dispatch/ports.ts';
+import type { QueuedTask } from '../services/outbox/ports.ts';
 
 export interface HttpTaskSinkOptions {
   /** Of the orchestrator, without a slash at the end. */
@@ -22,7 +23,7 @@ export function createHttpTaskSink({ url, apiKey, timeoutMs = 10_000 }: HttpTask
   const agent = new Agent({ connections: 16, headersTimeout: timeoutMs, bodyTimeout: timeoutMs });
   const origin = url.replace(/\/+$/, '');
 
-  const post = async (sessionId: string, tasks: readonly DispatchTask[]): Promise<void> => {
+  const post = async (sessionId: string, tasks: readonly QueuedTask[]): Promise<void> => {
     const target = new URL(`${origin}/api/sessions/${encodeURIComponent(sessionId)}/outbox/enqueue`);
     let answer: { statusCode: number; text: string };
     try {
@@ -31,7 +32,8 @@ export function createHttpTaskSink({ url, apiKey, timeoutMs = 10_000 }: HttpTask
         path: target.pathname,
         method: 'POST',
         headers: { 'content-type': 'application/json', 'x-api-key': apiKey },
-        body: JSON.stringify({ tasks }),
+        // What was written once is sent as it is.
+        body: `{"tasks":[${tasks.map(({ raw }) => raw).join(',')}]}`,
       });
       answer = { statusCode, text: await body.text() };
     } catch (error) {
@@ -52,12 +54,12 @@ export function createHttpTaskSink({ url, apiKey, timeoutMs = 10_000 }: HttpTask
   };
 }
 
-function batches(tasks: readonly DispatchTask[]): DispatchTask[][] {
-  const all: DispatchTask[][] = [];
-  let batch: DispatchTask[] = [];
+function batches(tasks: readonly QueuedTask[]): QueuedTask[][] {
+  const all: QueuedTask[][] = [];
+  let batch: QueuedTask[] = [];
   let bytes = 0;
   for (const task of tasks) {
-    const size = Buffer.byteLength(task.text ?? '') + 512;
+    const size = Buffer.byteLength(task.raw) + 1;
     if (batch.length === TASKS_PER_REQUEST || (batch.length > 0 && bytes + size > BYTES_PER_REQUEST)) {
       all.push(batch);
       batch = [];

@@ -1,5 +1,4 @@
 import { createDispatcherService } from '../dispatcher/dispatcher-service.ts';
-import { canonicalRaw } from '../domain/task.ts';
 import { createJobQueue } from '../infra/bullmq/job-queue.ts';
 import type { Database } from '../infra/database/database.ts';
 import { createJobStore } from '../infra/database/job-store.ts';
@@ -154,9 +153,6 @@ export function composeMessages(options: MessagesOptions): Messages {
 /** The rows are in SQL already: all that is left is to queue them. */
 const sinkInto = (outbox: Pick<Outbox, 'push'>): TaskSink => ({
   async enqueue(sessionId, tasks) {
-    await outbox.push(
-      sessionId,
-      tasks.map((task) => ({ taskId: task.taskId, raw: canonicalRaw(task) })),
-    );
+    await outbox.push(sessionId, tasks);
   },
 });

@@ -1,6 +1,6 @@
 // A dispatcher that kills itself with SIGKILL at a given step: `node doomed-dispatcher.ts <json>`.
 
-import { canonicalRaw, DEFAULT_LEASE_POLICY } from '../../src/domain/task.ts';
+import { DEFAULT_LEASE_POLICY } from '../../src/domain/task.ts';
 import { createJobWorker } from '../../src/infra/bullmq/job-worker.ts';
 import { openDatabase } from '../../src/infra/database/database.ts';
 import { createDispatchStore } from '../../src/infra/database/dispatch-store.ts';
@@ -55,10 +55,7 @@ const outbox = new RedisOutboxStore({
 });
 const sink: TaskSink = {
   async enqueue(sessionId, tasks) {
-    await outbox.enqueue(
-      sessionId,
-      tasks.map((task) => ({ taskId: task.taskId, raw: canonicalRaw(task) })),
-    );
+    await outbox.enqueue(sessionId, tasks);
   },
 };
 const worker = createJobWorker({

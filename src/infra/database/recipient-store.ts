@@ -1,5 +1,5 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
-import type { PlannedTask } from '../../services/dispatch/ports.ts';
+import type { PlannedRow } from '../../services/dispatch/ports.ts';
 import type { DatabaseDialect } from './database.ts';
 import { rowSource } from './row-source.ts';
 import type { Schema } from './schema.ts';
@@ -27,11 +27,11 @@ export async function rememberSenders(
   tx: Transaction<Schema>,
   dialect: DatabaseDialect,
   tenant: string | null,
-  planned: readonly PlannedTask[],
+  planned: readonly PlannedRow[],
   at: string,
 ): Promise<void> {
   // One row per recipient: an upsert may not meet the same row twice.
-  const senders = new Map(planned.map(({ task, sessionId }) => [task.to, sessionId]));
+  const senders = new Map(planned.map(({ recipient, sessionId }) => [recipient, sessionId]));
   if (senders.size === 0) return;
   const rows = [...senders].map(([recipient, sessionId]) => ({ recipient, session_id: sessionId }));
   await sql`

@@ -42,7 +42,8 @@ class ThreadedDriver implements Driver {
   }
 
   async beginTransaction(connection: DatabaseConnection): Promise<void> {
-    await connection.executeQuery(Compiled.raw('begin'));
+    // All of ours write: one that began by reading could not go on once another process has written.
+    await connection.executeQuery(Compiled.raw('begin immediate'));
   }
 
   async commitTransaction(connection: DatabaseConnection): Promise<void> {
@@ -76,6 +77,7 @@ class ThreadConnection implements DatabaseConnection {
     // Beside us, in the same form as we: sources or built.
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
     this.#thread = new Worker(new URL(`./sqlite-thread.${extension}`, import.meta.url), {
+      name: 'sqlite',
       workerData: { path },
     });
     this.#thread.on('message', (answer: ThreadAnswer) => {

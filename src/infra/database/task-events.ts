@@ -23,8 +23,6 @@ export async function applyEvents(
   dialect: DatabaseDialect,
   events: readonly LedgerEvent[],
 ): Promise<void> {
-  // SQLite: a transaction that begins by reading cannot be made a writing one once another process has written.
-  if (dialect === 'sqlite') await sql`update tasks set state = state where id = ''`.execute(tx);
   await insertForeign(tx, dialect, events);
   const steps = stepsOf(await withTaskIds(tx, dialect, events));
   const others = await applyShortcuts(tx, dialect, steps);

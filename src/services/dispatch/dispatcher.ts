@@ -1,4 +1,4 @@
-import type { Sender } from '../../domain/choose-sender.ts';
+import { SenderChooser } from '../../domain/choose-sender.ts';
 import { DISPATCHABLE } from '../../domain/job-state.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import { FlotillaError } from '../../kernel/errors.ts';
@@ -7,7 +7,7 @@ import type { Contact } from '../../protocol/messages.ts';
 import { stateInWords } from '../intake/explain.ts';
 import type { JobRecord, SessionDirectory } from '../intake/ports.ts';
 import { planChunk, planExpired } from './plan.ts';
-import type { DispatchStore, DispatchTask, OutboxDepths, PlannedTask, TaskSink } from './ports.ts';
+import type { DispatchStore, OutboxDepths, PlannedRow, PlannedTask, TaskSink } from './ports.ts';
 import { findSenders } from './senders.ts';
 
 /** What becomes of the queue's entry for the job. */
@@ -46,6 +46,8 @@ const LOOK_AGAIN_MS = 30_000;
 /** Engines count delays in 32 bits here and there, and clocks are set: look again at least once a day. */
 const LONGEST_DELAY_MS = 86_400_000;
 const TASKS_PER_HAND_OVER = 500;
+/** For so long who may send, and what each has before it, is not asked again: between, a run counts by itself. */
+const SENDERS_KNOWN_MS = 250;
 
 /** Can be tried again by another session: see retry-failed. */
 const SESSION_GONE = 'session_deleted';
@@ -57,12 +59,28 @@ interface Chunk {
   /** Contacts that have their rows. */
   taken: number;
   /** Committed, and to be handed over next. */
-  planned: readonly PlannedTask[];
+  planned: readonly PlannedRow[];
   /** Of the chunk before. */
   handingOver: Promise<void>;
 }
 
 const NOTHING: Chunk = { taken: 0, planned: [], handingOver: Promise.resolve() };
+
+/** What a chunk is planned from. */
+interface Material {
+  contacts: readonly Contact[];
+  sticky: Map<string, string>;
+}
+
+/** What a run knows from one chunk to the next. */
+interface Run {
+  job: JobRecord;
+  /** The next contacts, on their way while those before them are written. */
+  ahead: { from: number; material: Promise<Material> } | undefined;
+  /** Who was chosen in the chunk before: the database may not say so yet. */
+  chosen: ReadonlyMap<string, string>;
+  senders: { chooser: SenderChooser; askedAt: number } | undefined;
+}
 
 export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
   const { store, clock, log } = deps;
@@ -71,10 +89,10 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
   const handedOverTo = new Map<string, number>();
 
   /** Rows that were committed by a run that was killed before it had handed them over. */
-  const handOverAgain = async (jobId: string, signal: AbortSignal): Promise<void> => {
+  const handOverAgain = async (job: JobRecord, signal: AbortSignal): Promise<void> => {
     for (let after = -1; ; ) {
       signal.throwIfAborted();
-      const tasks = await store.accepted(jobId, after, TASKS_PER_HAND_OVER);
+      const tasks = await store.accepted(job, after, TASKS_PER_HAND_OVER);
       const last = tasks.at(-1);
       if (!last) return;
       const gone = await failForGoneSessions(tasks);
@@ -82,7 +100,7 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
       await handOver(again);
       // An outbox says nothing of what it had already: without this such rows would be handed over for ever.
       for (const [sessionId, rows] of Map.groupBy(again, (row) => row.sessionId)) {
-        await store.handedOver(sessionId, ids(rows.map(({ task }) => task)));
+        await store.handedOver(sessionId, ids(rows));
       }
       after = last.position;
     }
@@ -93,16 +111,14 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
     const bySession = Map.groupBy(tasks, ({ sessionId }) => sessionId);
     const existing = await deps.sessions.findMany([...bySession.keys()]);
     const gone = [...bySession].filter(([sessionId]) => !existing.has(sessionId));
-    for (const [sessionId, rows] of gone)
-      await store.fail(sessionId, ids(rows.map(({ task }) => task)), SESSION_GONE);
+    for (const [sessionId, rows] of gone) await store.fail(sessionId, ids(rows), SESSION_GONE);
     return new Set(gone.map(([sessionId]) => sessionId));
   };
 
   const handOver = async (planned: readonly PlannedTask[]): Promise<void> => {
     const bySession = Map.groupBy(planned, ({ sessionId }) => sessionId);
     await Promise.all(
-      [...bySession].map(async ([sessionId, rows]) => {
-        const tasks = rows.map(({ task }) => task);
+      [...bySession].map(async ([sessionId, tasks]) => {
         try {
           await deps.sink.enqueue(sessionId, tasks);
         } catch (error) {
@@ -121,55 +137,76 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
     return { kind: 'later', delayMs: Math.min(delayMs, LONGEST_DELAY_MS) };
   };
 
+  const read = async ({ id, tenant }: JobRecord, from: number): Promise<Material> => {
+    const contacts = await store.contacts(id, from);
+    const recipients = contacts.map(([phone]) => phone);
+    return { contacts, sticky: await store.stickySenders(tenant, recipients) };
+  };
+
+  const readAhead = (run: Run, from: number): void => {
+    if (from >= run.job.received) return;
+    const material = read(run.job, from);
+    // Whoever awaits it hears of its failure; until then nobody listens.
+    material.catch(() => undefined);
+    run.ahead = { from, material };
+  };
+
+  const materialOf = async (run: Run, from: number): Promise<Material> => {
+    const { contacts, sticky } =
+      run.ahead?.from === from ? await run.ahead.material : await read(run.job, from);
+    for (const [phone] of contacts) {
+      const chosen = run.chosen.get(phone);
+      if (chosen !== undefined) sticky.set(phone, chosen);
+    }
+    return { contacts, sticky };
+  };
+
+  /** @param coming what the outboxes do not show yet */
+  const chooserOf = async (run: Run, coming: readonly PlannedTask[]): Promise<SenderChooser | null> => {
+    const now = clock.monotonicMs();
+    if (run.senders && now - run.senders.askedAt < SENDERS_KNOWN_MS) return run.senders.chooser;
+    const senders = await findSenders(deps, run.job);
+    if (senders.length === 0) return null;
+    const more = new Map<string, number>();
+    for (const { sessionId } of coming) more.set(sessionId, (more.get(sessionId) ?? 0) + 1);
+    const weighed = senders.map(({ id, load }) => ({ id, load: load + (more.get(id) ?? 0) }));
+    run.senders = { chooser: new SenderChooser(weighed), askedAt: now };
+    return run.senders.chooser;
+  };
+
   /**
    * Commits the next chunk while the one before it is on its way into the outboxes; each has arrived before the
    * next one sets out, so that order holds.
    */
-  const expandChunk = async (
-    job: JobRecord,
-    from: number,
-    before: Chunk,
-  ): Promise<Chunk | 'waiting' | 'lost'> => {
-    const contacts = await store.contacts(job.id, from);
+  const expandChunk = async (run: Run, from: number, before: Chunk): Promise<Chunk | 'waiting' | 'lost'> => {
+    const { job } = run;
+    const { contacts, sticky } = await materialOf(run, from);
     if (isExpired(job, clock)) {
       await finishHandOver(before);
       const expired = planExpired(job, from, contacts);
       if (!(await store.commitExpired(job, from, expired))) return 'lost';
       return { ...NOTHING, taken: expired.length };
     }
-    const sticky = await store.stickySenders(
-      job.tenant,
-      contacts.map(([phone]) => phone),
-    );
     await before.handingOver;
-    const senders = await findSenders(deps, job);
-    // The outboxes do not show yet what sets out now.
-    const coming = Map.groupBy(before.planned, ({ sessionId }) => sessionId);
-    const weighed = senders.map(({ id, load }) => ({ id, load: load + (coming.get(id)?.length ?? 0) }));
+    const chooser = await chooserOf(run, before.planned);
     const handingOver = handOver(before.planned);
-    // Whoever awaits it hears of its failure; until then nobody listens.
     handingOver.catch(() => undefined);
-    const next = await commitChunk(job, from, contacts, sticky, weighed).catch(async (error: unknown) => {
+    if (!chooser) {
+      await handingOver;
+      return 'waiting';
+    }
+    try {
+      const planned = planChunk(job, from, contacts, sticky, chooser);
+      run.chosen = new Map(planned.map(({ recipient, sessionId }) => [recipient, sessionId]));
+      const committed = store.commit(job, from, planned, from - before.planned.length);
+      readAhead(run, from + planned.length);
+      if (await committed) return { taken: planned.length, planned, handingOver };
+    } catch (error) {
       await handingOver.catch(() => undefined);
       throw error;
-    });
-    if (typeof next === 'string') {
-      await handingOver;
-      return next;
     }
-    return { taken: next.length, planned: next, handingOver };
-  };
-
-  const commitChunk = async (
-    job: JobRecord,
-    from: number,
-    contacts: readonly Contact[],
-    sticky: ReadonlyMap<string, string>,
-    senders: readonly Sender[],
-  ): Promise<PlannedTask[] | 'waiting' | 'lost'> => {
-    if (senders.length === 0) return 'waiting';
-    const planned = planChunk(job, from, contacts, sticky, senders);
-    return (await store.commit(job, from, planned)) ? planned : 'lost';
+    await handingOver;
+    return 'lost';
   };
 
   const finishHandOver = async ({ planned, handingOver }: Chunk): Promise<void> => {
@@ -183,19 +220,21 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
       if (!job || !DISPATCHABLE.includes(job.state)) return FINISHED;
       const startsInMs = job.notBefore === null ? 0 : Date.parse(job.notBefore) - clock.nowMs();
       if (startsInMs > 0) return waitFor(job, `its start time ${job.notBefore}`, startsInMs);
-      if (handedOverTo.get(jobId) !== job.expanded) await handOverAgain(jobId, signal);
+      if (handedOverTo.get(jobId) !== job.expanded) await handOverAgain(job, signal);
       handedOverTo.delete(jobId);
+      const run: Run = { job, ahead: undefined, chosen: new Map(), senders: undefined };
 
       const turnEnds = clock.monotonicMs() + turnMs;
       let chunk = NOTHING;
       for (let from = job.expanded; from < job.received; ) {
         if (signal.aborted || clock.monotonicMs() >= turnEnds) {
           await finishHandOver(chunk);
+          await store.confirm(jobId, from);
           signal.throwIfAborted();
           handedOverTo.set(jobId, from);
           return { kind: 'later', delayMs: 0 };
         }
-        const next = await expandChunk(job, from, chunk);
+        const next = await expandChunk(run, from, chunk);
         if (next === 'waiting')
           return waitFor(job, await missingSender(deps.sessions, job), lookAgainMs(job, clock));
         if (next === 'lost' || next.taken === 0) {
@@ -207,6 +246,7 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
         from += next.taken;
       }
       await finishHandOver(chunk);
+      await store.confirm(jobId, job.received);
       await store.running(jobId);
       const after = await store.find(jobId);
       if (after && !DISPATCHABLE.includes(after.state)) await deps.onInterrupted?.(jobId);
@@ -215,7 +255,7 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
   };
 }
 
-const ids = (tasks: readonly DispatchTask[]): string[] => tasks.map(({ taskId }) => taskId);
+const ids = (tasks: readonly PlannedTask[]): string[] => tasks.map(({ taskId }) => taskId);
 
 const isSessionGone = (error: unknown): boolean =>
   error instanceof FlotillaError && error.code === 'session_not_found';

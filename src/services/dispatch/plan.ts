@@ -1,53 +1,57 @@
-import { type Sender, SenderChooser } from '../../domain/choose-sender.ts';
+import type { SenderChooser } from '../../domain/choose-sender.ts';
 import { renderMessage } from '../../domain/template.ts';
 import { taskIdOfJob } from '../../kernel/ids.ts';
 import type { Contact } from '../../protocol/messages.ts';
 import type { JobRecord } from '../intake/ports.ts';
-import type { DispatchTask, PlannedTask } from './ports.ts';
+import type { PlannedRow } from './ports.ts';
 
 /**
  * Who sends what: one planned task per contact, in order.
  * This is also the place where contacts that must not be written to would be told apart: they get a row that is
  * born as failed, as those do whose time is over.
  * @param from index of the first of `contacts` within the job
- * @param sticky recipient → the session that they know
- * @param senders at least one
+ * @param sticky recipient → the session that they know; learns who was chosen
+ * @param chooser of at least one sender; each choice weighs on those that follow
  */
 export function planChunk(
   job: JobRecord,
   from: number,
   contacts: readonly Contact[],
-  sticky: ReadonlyMap<string, string>,
-  senders: readonly Sender[],
-): PlannedTask[] {
-  const chooser = new SenderChooser(senders);
-  const known = new Map(sticky);
+  sticky: Map<string, string>,
+  chooser: SenderChooser,
+): PlannedRow[] {
+  const plan = rowsOf(job);
   return contacts.map((contact, index) => {
     const [phone] = contact;
-    const sessionId = chooser.choose(known.get(phone));
+    const sessionId = chooser.choose(sticky.get(phone));
     if (sessionId === null) throw new Error('planned without a sender');
-    known.set(phone, sessionId);
-    const position = from + index;
-    return { sessionId, position, task: taskFor(job, position, contact) };
+    sticky.set(phone, sessionId);
+    return plan(sessionId, from + index, contact);
   });
 }
 
 /** Nobody sends these; a job that names its session keeps the name in the story. */
-export function planExpired(job: JobRecord, from: number, contacts: readonly Contact[]): PlannedTask[] {
-  return contacts.map((contact, index) => {
-    const position = from + index;
-    return { sessionId: job.sessionId ?? '', position, task: taskFor(job, position, contact) };
-  });
+export function planExpired(job: JobRecord, from: number, contacts: readonly Contact[]): PlannedRow[] {
+  const plan = rowsOf(job);
+  return contacts.map((contact, index) => plan(job.sessionId ?? '', from + index, contact));
 }
 
-function taskFor(job: JobRecord, position: number, [phone, name]: Contact): DispatchTask {
-  return {
-    taskId: taskIdOfJob(job.id, position),
-    ...(job.mediaRef === null
-      ? { mode: 'message', to: phone, text: renderMessage(job.message ?? '', name) }
-      : { mode: 'image', to: phone, mediaRef: job.mediaRef }),
-    jobId: job.id,
-    ...(job.tenant === null ? {} : { tenant: job.tenant }),
-    ...(job.expiresAt === null ? {} : { expiresAt: job.expiresAt }),
+/**
+ * The raw string is what `canonicalRaw` makes of the task, byte for byte, but what is the same in all tasks of the
+ * job is written once. A task's id needs no escapes, nor does a phone.
+ */
+function rowsOf(job: JobRecord): (sessionId: string, position: number, contact: Contact) => PlannedRow {
+  const { id: jobId, mediaRef, tenant, expiresAt } = job;
+  const message = job.message ?? '';
+  const mode = mediaRef === null ? 'message' : 'image';
+  const end = JSON.stringify({ jobId, tenant: tenant ?? undefined, expiresAt: expiresAt ?? undefined }).slice(
+    1,
+  );
+  const fixed = mediaRef === null ? null : `"mediaRef":${JSON.stringify(mediaRef)}`;
+  return (sessionId, position, [phone, name]) => {
+    const taskId = taskIdOfJob(jobId, position);
+    const content = fixed ?? `"text":${JSON.stringify(renderMessage(message, name))}`;
+    const raw = `{"taskId":"${taskId}","mode":"${mode}","to":"${phone}",${content},${end}`;
+    return { sessionId, position, taskId, raw, recipient: phone, mediaRef };
   };
 }

@@ -1,17 +1,14 @@
-import type { OutboxTask } from '../../domain/task.ts';
 import type { Contact } from '../../protocol/messages.ts';
 import type { JobRecord } from '../intake/ports.ts';
-
-/** A task of a job. */
-export type DispatchTask = OutboxTask & { jobId: string };
+import type { QueuedTask } from '../outbox/ports.ts';
 
 /** Hands tasks to the outbox of a session: in this process, or over HTTP. Enqueueing twice is harmless. */
 export interface TaskSink {
   /**
-   * In order.
+   * In order. What is asked for many sessions within one turn of the event loop may travel together.
    * @throws FlotillaError `session_not_found` for good; anything else means: try again later
    */
-  enqueue(sessionId: string, tasks: readonly DispatchTask[]): Promise<void>;
+  enqueue(sessionId: string, tasks: readonly QueuedTask[]): Promise<void>;
 }
 
 export interface OutboxDepths {
@@ -20,10 +17,16 @@ export interface OutboxDepths {
 }
 
 /** A task row to be: who sends what. */
-export interface PlannedTask {
+export interface PlannedTask extends QueuedTask {
   sessionId: string;
+  /** Place within the job. */
   position: number;
-  task: DispatchTask;
+}
+
+/** A planned task with what else its row says. */
+export interface PlannedRow extends PlannedTask {
+  recipient: string;
+  mediaRef: string | null;
 }
 
 export interface DispatchStore {
@@ -33,14 +36,20 @@ export interface DispatchStore {
   /** Recipient → the session that wrote to them last. */
   stickySenders(tenant: string | null, recipients: readonly string[]): Promise<Map<string, string>>;
   /**
-   * One transaction: moves the job's cursor, writes the rows, remembers the senders.
+   * One transaction: moves the job's cursor, writes the rows, as queued, and remembers the senders.
+   * @param handedOver as for `confirm`
    * @returns false, with nothing written, if the job was paused or cancelled or somebody else moved the cursor
    */
-  commit(job: JobRecord, from: number, planned: readonly PlannedTask[]): Promise<boolean>;
+  commit(job: JobRecord, from: number, planned: readonly PlannedRow[], handedOver: number): Promise<boolean>;
   /** The same for contacts whose time is over: their rows are born as failed. */
-  commitExpired(job: JobRecord, from: number, planned: readonly PlannedTask[]): Promise<boolean>;
-  /** Tasks of the job that may not have reached their outbox, in order. */
-  accepted(jobId: string, afterPosition: number, limit: number): Promise<PlannedTask[]>;
+  commitExpired(job: JobRecord, from: number, planned: readonly PlannedRow[]): Promise<boolean>;
+  /** Every task before this position has reached its outbox, or is `accepted`: it will have to be handed over again. */
+  confirm(jobId: string, handedOver: number): Promise<void>;
+  /**
+   * Tasks of the job that may not have reached their outbox, in order: the accepted ones, and those that are queued
+   * but stand behind what was confirmed.
+   */
+  accepted(job: JobRecord, afterPosition: number, limit: number): Promise<PlannedTask[]>;
   /** Marks tasks that their outbox has confirmed to have, new or known. */
   handedOver(sessionId: string, taskIds: readonly string[]): Promise<void>;
   /** Ends tasks that never reached an outbox. */

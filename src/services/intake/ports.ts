@@ -12,6 +12,8 @@ export interface JobRecord {
   received: number;
   /** Contacts before this index have their task row. */
   expanded: number;
+  /** What is queued before this position has been handed to its outbox for certain. */
+  handedOver: number;
   state: JobState;
   waitingFor: string | null;
   notBefore: string | null;

@@ -64,7 +64,8 @@ async function recover(deps: RecoveryDependencies, job: JobRecord, canSend: CanS
   }
   if (await deps.store.finishIfEnded(job.id)) return;
   if (untouchedMs < LOST_AFTER_MS) return;
-  if (await deps.tasks.has(job.id, ['accepted'])) await deps.queue.add(job.id, 0);
+  const handedOver = job.handedOver >= job.expanded && !(await deps.tasks.has(job.id, ['accepted']));
+  if (!handedOver) await deps.queue.add(job.id, 0);
 }
 
 /** Many jobs wait for the same tenant: each is asked about once a pass. */

@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { SenderChooser } from '../../../src/domain/choose-sender.ts';
+import { canonicalRaw, type OutboxTask } from '../../../src/domain/task.ts';
 import { type Database, openDatabase } from '../../../src/infra/database/database.ts';
 import { createDispatchStore } from '../../../src/infra/database/dispatch-store.ts';
 import { createJobStore } from '../../../src/infra/database/job-store.ts';
@@ -39,13 +41,13 @@ const rows = async (): Promise<number> => {
 
 async function plan(from: number) {
   const contacts = await createDispatchStore(database, systemClock).contacts('j', from);
-  return planChunk(job, from, contacts, new Map(), [{ id: 's', load: 0 }]);
+  return planChunk(job, from, contacts, new Map(), new SenderChooser([{ id: 's', load: 0 }]));
 }
 
 it('lets only one of two dispatchers commit a chunk', async () => {
   const store = createDispatchStore(database, systemClock);
   const planned = await plan(0);
-  const results = await Promise.all([store.commit(job, 0, planned), store.commit(job, 0, planned)]);
+  const results = await Promise.all([store.commit(job, 0, planned, 0), store.commit(job, 0, planned, 0)]);
   expect(results.toSorted()).toEqual([false, true]);
   expect(await rows()).toBe(planned.length);
 });
@@ -53,7 +55,7 @@ it('lets only one of two dispatchers commit a chunk', async () => {
 it.each(['paused', 'cancelled', 'done'])('commits nothing of a job that is %s', async (state) => {
   await database.db.updateTable('jobs').set({ state }).execute();
   const store = createDispatchStore(database, systemClock);
-  expect(await store.commit(job, 0, await plan(0))).toBe(false);
+  expect(await store.commit(job, 0, await plan(0), 0)).toBe(false);
   expect(await store.commitExpired(job, 0, await plan(0))).toBe(false);
   expect(await rows()).toBe(0);
 });
@@ -63,11 +65,37 @@ it('gives the contacts from any place on, and forgets them with the last', async
   expect((await store.contacts('j', 1234))[0]).toEqual([String(10_000_000 + 1234), 'N1234']);
   for (let from = 0; from < COUNT; ) {
     const planned = await plan(from);
-    expect(await store.commit(job, from, planned)).toBe(true);
+    expect(await store.commit(job, from, planned, from)).toBe(true);
     from += planned.length;
   }
   expect(await store.contacts('j', 0)).toEqual([]);
-  const accepted = await store.accepted('j', 999, 2000);
-  expect(accepted.map(({ position }) => position)).toEqual(Array.from({ length: 1500 }, (_, i) => i + 1000));
+  // The first chunk was confirmed with the second; of it, only what went back to `accepted` is handed over again.
+  await database.db.updateTable('tasks').set({ state: 'accepted' }).where('position', '=', 7).execute();
+  const left = async (after: number, limit: number) => {
+    const tasks = await store.accepted((await store.find('j')) as JobRecord, after, limit);
+    return tasks.map(({ position }) => position);
+  };
+  expect(await left(-1, 3)).toEqual([7, 2000, 2001]);
+  expect(await left(2001, 1000)).toEqual(Array.from({ length: 498 }, (_, i) => i + 2002));
+  await store.confirm('j', COUNT);
+  await store.confirm('j', 5); // late, and by somebody who has not seen more
+  expect(await left(-1, 10)).toEqual([7]);
   expect((await store.stickySenders(null, ['10000007', '99999999'])).get('10000007')).toBe('s');
+});
+
+it('writes the same bytes as anybody else who enqueues the task', async () => {
+  const odd: JobRecord = {
+    ...job,
+    message: 'Hi {{name}} "\\ \u2028',
+    tenant: 'a"b',
+    expiresAt: '2030-01-01T00:00:00.000Z',
+  };
+  const contact = ['972501234567', 'ש"\n{{name}}'] as const;
+  const chooser = new SenderChooser([{ id: 's', load: 0 }]);
+  for (const given of [odd, { ...job, message: 'x' }, { ...odd, message: null, mediaRef: 'a.webp' }]) {
+    const [planned] = planChunk(given, 3, [contact], new Map(), chooser);
+    const { taskId, raw } = planned ?? {};
+    expect(JSON.parse(raw ?? '')).toMatchObject({ taskId, to: contact[0], jobId: 'j' });
+    expect(raw).toBe(canonicalRaw(JSON.parse(raw ?? '') as OutboxTask));
+  }
 });
