@@ -1,68 +1,138 @@
+import { fork } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { openDatabase } from '../../src/infra/database/database.ts';
+import { createRedis } from '../../src/infra/redis/client.ts';
+import { keys } from '../../src/infra/redis/keys.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
-import { apiOf, contactsOf } from '../services/intake/api.ts';
-import { startHarness, until } from '../services/intake/harness.ts';
-
-interface Row {
-  figure: string;
-  value: number;
-  unit: string;
-  baseline?: string;
-  ratio?: number;
-}
+import { silentLogger } from '../../src/kernel/log.ts';
+import { addSession } from '../services/intake/harness.ts';
+import { firstMessage, quantile } from './cycles.ts';
+import type { ProbeOrder, ProbeSample } from './intake-probe.ts';
+import { type BenchSystem, startSystem } from './orchestrators.ts';
+import { cpuSeconds, mainThreadCpuSeconds, rssBytes } from './process-figures.ts';
+import type { Report } from './report.ts';
+import { WireConnection } from './wire.ts';
 
 const CONTACTS = 100_000;
 const SESSIONS = 100;
+/** How long the small requests are measured with nothing beside them. */
+const QUIET_MS = 4000;
+/** The runner is not to start workers for sessions that are there to be chosen, and nothing else. */
+const NO_WORKERS = { PROVISIONING_INTERVAL_MS: '3600000', MONITOR_INTERVAL_MS: '3600000' };
 
-/** One job of 100,000 contacts: until it is answered, and until every message is in an outbox. */
-export async function bench(report: (row: Row) => void): Promise<void> {
-  const h = await startHarness();
+/** One job of 100,000 contacts, and what small requests of others wait meanwhile, with the orchestrator as it is started. */
+export async function bench(report: Report): Promise<void> {
+  const dir = await mkdtemp(join(tmpdir(), 'flotilla-bench-intake-'));
+  const sqlitePath = join(dir, 'bench.sqlite');
+  const system = await startSystem(1, { ...NO_WORKERS, DB_PATH: sqlitePath });
+  const probe = fork(fileURLToPath(new URL('./intake-probe.ts', import.meta.url)));
   try {
-    const api = apiOf(h.http.url);
-    for (let i = 0; i < SESSIONS; i++) await h.addSession(`s_${i}`);
-    // The first seconds of a process are its own: it looks for what a Redis before it may have lost.
-    await systemClock.sleep(4000);
-    const body = JSON.stringify({ contacts: contactsOf(CONTACTS), message: 'Hello {{name}}' });
-    const parsed = measureParse(body);
+    await addSenders(sqlitePath);
+    const [{ url, pid } = { url: '', pid: 0 }] = system.orchestrators;
+    const order: ProbeOrder = { url, headers: system.headers, session: 'probe' };
+    probe.send(order);
+    const answered = firstMessage<ProbeSample[] | { error: string }>(probe);
+    // The first seconds of a process are its own.
+    await systemClock.sleep(3000);
+    const quietFrom = nowMs();
+    await systemClock.sleep(QUIET_MS);
 
-    const start = systemClock.monotonicMs();
-    const answer = await api.post('/api/messages', body);
-    const accepted = systemClock.monotonicMs() - start;
-    if (answer.status !== 200) throw new Error(JSON.stringify(answer));
-    await until(
-      async () => {
-        const lengths = await Promise.all(
-          Array.from({ length: SESSIONS }, (_, i) => h.redis.llen(`session:outbox:s_${i}`)),
-        );
-        return lengths.reduce((a, b) => a + b, 0);
-      },
-      (queued) => queued === CONTACTS,
-      120_000,
-    );
-    const queued = systemClock.monotonicMs() - start;
+    const before = { main: mainThreadCpuSeconds(pid), all: cpuSeconds(pid) };
+    const times = await runJob(system, url);
+    const after = { main: mainThreadCpuSeconds(pid), all: cpuSeconds(pid) };
+    const until = nowMs();
+    probe.send('stop');
+    const samples = await answered;
+    if ('error' in samples) throw new Error(samples.error);
+
+    const { startedAt, acceptedAt, queuedAt, followedAt } = times;
     report({
       figure: 'job of 100,000 contacts, until it is answered',
-      value: Math.round(accepted),
-      unit: 'ms',
-      baseline: `JSON.parse of the body, ${Math.round(parsed)} ms`,
-      ratio: accepted / parsed,
-    });
-    report({
-      figure: 'job of 100,000 contacts, until all are in outboxes',
-      value: Math.round(queued),
+      value: acceptedAt - startedAt,
       unit: 'ms',
     });
+    report({ figure: 'until all are in outboxes', value: queuedAt - startedAt, unit: 'ms' });
+    const rate = (CONTACTS / (queuedAt - acceptedAt)) * 1000;
+    report({ figure: 'contacts dispatched', value: rate, unit: '/s' });
+    report({ figure: 'until SQL knows that they are', value: followedAt - startedAt, unit: 'ms' });
+    const micros = (seconds: number): number => (seconds * 1e6) / CONTACTS;
+    const main = micros(after.main - before.main);
+    report({ figure: 'CPU of the main thread', value: main, unit: 'µs/contact' });
     report({
-      figure: 'contacts dispatched',
-      value: Math.round((CONTACTS / (queued - accepted)) * 1000),
-      unit: '/s',
+      figure: 'CPU of the other threads, SQLite above all',
+      value: micros(after.all - before.all) - main,
+      unit: 'µs/contact',
     });
+    report({ figure: 'memory of the orchestrator (RSS)', value: rssBytes(pid) / 2 ** 20, unit: 'MiB' });
+    const inTime = (from: number, to: number): ProbeSample[] =>
+      samples.filter(({ sentAtMs, tookMs }) => sentAtMs + tookMs >= from && sentAtMs <= to);
+    const quiet = inTime(quietFrom, quietFrom + QUIET_MS);
+    reportWaits('beforehand', quiet, quiet, report);
+    reportWaits('while the job is taken in', inTime(startedAt, acceptedAt), quiet, report);
+    reportWaits('while it is dispatched', inTime(acceptedAt, queuedAt), quiet, report);
+    reportWaits('while SQL catches up', inTime(queuedAt, until), quiet, report);
   } finally {
-    await h.stop();
+    probe.kill();
+    await system.stop();
+    await rm(dir, { recursive: true, force: true });
   }
 }
 
-function measureParse(body: string): number {
-  const start = systemClock.monotonicMs();
-  JSON.parse(body);
-  return systemClock.monotonicMs() - start;
+const nowMs = (): number => performance.timeOrigin + performance.now();
+
+async function addSenders(sqlitePath: string): Promise<void> {
+  const database = await openDatabase({ sqlitePath });
+  for (let i = 0; i < SESSIONS; i++) await addSession(database, `s_${i}`);
+  await database.close();
+}
+
+async function runJob(system: BenchSystem, url: string) {
+  const redis = createRedis({ url: system.redis.url, name: 'bench', log: silentLogger });
+  const client = await WireConnection.open(url, system.headers);
+  try {
+    const contacts = Array.from({ length: CONTACTS }, (_, i) => ({
+      name: `N${i}`,
+      phone: String(972_500_000_000 + i),
+    }));
+    const body = JSON.stringify({ contacts, message: 'Hello {{name}}' });
+    const startedAt = nowMs();
+    const { status, body: answer } = await client.post('/api/messages', body);
+    const acceptedAt = nowMs();
+    if (status !== 200) throw new Error(answer);
+    const queued = async (): Promise<number> => {
+      const pipeline = redis.pipeline();
+      for (let i = 0; i < SESSIONS; i++) pipeline.llen(keys.outbox(`s_${i}`));
+      const lengths = (await pipeline.exec()) ?? [];
+      return lengths.reduce((all, [, length]) => all + Number(length), 0);
+    };
+    while ((await queued()) < CONTACTS) await systemClock.sleep(25);
+    const queuedAt = nowMs();
+    // The small requests beside it leave some entries at any time.
+    while ((await redis.xlen(keys.ledger)) > 100) await systemClock.sleep(25);
+    return { startedAt, acceptedAt, queuedAt, followedAt: nowMs() };
+  } finally {
+    client.close();
+    redis.disconnect();
+  }
+}
+
+function reportWaits(when: string, samples: ProbeSample[], quiet: ProbeSample[], report: Report): void {
+  const sorted = (of: ProbeSample[]): number[] => of.map(({ tookMs }) => tookMs).sort((a, b) => a - b);
+  const waits = sorted(samples);
+  for (const [name, share] of [
+    ['p99', 0.99],
+    ['longest', 1],
+  ] as const) {
+    report({
+      figure: `a small request ${when}, ${name}`,
+      value: quantile(waits, share),
+      unit: 'ms',
+      ...(samples === quiet
+        ? {}
+        : { baseline: 'beforehand', ratio: quantile(waits, share) / quantile(sorted(quiet), share) }),
+    });
+  }
 }

@@ -47,6 +47,13 @@ export class WireConnection {
     });
   }
 
+  get(path: string): Promise<WireAnswer> {
+    return new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+      this.#socket.write(`GET ${path} HTTP/1.1\r\n${this.#head}\r\n`);
+    });
+  }
+
   close(): void {
     this.#settle = undefined;
     this.#socket.destroy();
