@@ -8,7 +8,7 @@ import { engineTrouble } from '../helpers/docker-engine.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
 import { GATEWAY } from './network.ts';
 import type { SwarmNode } from './node.ts';
-import { startManager } from './sandbox.ts';
+import { networksOf, startManager } from './sandbox.ts';
 
 const CYCLES = 40;
 /** Cycles that go on at the same time; the last session of each is there in the end. */
@@ -96,7 +96,7 @@ describe.skipIf(trouble !== null)(`leaks${trouble === null ? '' : `, skipped: ${
   }
 
   const held = async () => {
-    const networks = await docker.listNetworks({ filters: { name: [`flotilla-${FLEET}-workers`] } });
+    const networks = (await networksOf(node, FLEET)).split('\n').filter(Boolean);
     return {
       services: (await docker.listServices({ filters })).length,
       tasks: (await docker.listTasks({ filters: JSON.stringify(filters) })).length,

@@ -54,13 +54,22 @@ export const spec = (sessionId: string, behaviour: string, over: Partial<WorkerS
 export const find = async (runtime: SwarmRuntime, sessionId: string): Promise<ObservedWorker | undefined> =>
   (await runtime.list()).find((worker) => worker.sessionId === sessionId);
 
+/** A fleet's networks, one a line. The filter of Swarm's networks for names knows whole names only. */
+export async function networksOf({ docker }: Pick<SwarmNode, 'docker'>, fleetId: string): Promise<string> {
+  const all = await docker(['network', 'ls', '--filter', 'scope=swarm', '--format', '{{.Name}} {{.ID}}']);
+  return all
+    .split('\n')
+    .filter((line) => line.startsWith(`flotilla-${fleetId}-workers`))
+    .join('\n');
+}
+
 /** What the swarm holds of the fleet; empty when nothing is left over. */
 export async function leftovers({ docker }: SwarmNode): Promise<string> {
   const filter = ['-q', '--filter', `label=flotilla.fleet=${FLEET}`];
   const found = await Promise.all([
     docker(['service', 'ls', ...filter]),
     docker(['secret', 'ls', ...filter]),
-    docker(['network', 'ls', '-q', '--filter', `name=flotilla-${FLEET}`]),
+    networksOf({ docker }, FLEET),
     docker(['ps', '-aq', '--filter', `label=flotilla.fleet=${FLEET}`]),
   ]);
   return found.join('');

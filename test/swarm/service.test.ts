@@ -3,14 +3,16 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { FleetNetwork } from '../../src/infra/runtime/swarm/fleet-network.ts';
 import { SwarmManagers } from '../../src/infra/runtime/swarm/managers.ts';
 import type { SwarmRuntime } from '../../src/infra/runtime/swarm/swarm-runtime.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
+import { silentLogger } from '../../src/kernel/log.ts';
 import { engineTrouble } from '../helpers/docker-engine.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
 import { GATEWAY } from './network.ts';
 import type { SwarmNode } from './node.ts';
-import { FLEET, find, leftovers, newRuntime, spec, startManager } from './sandbox.ts';
+import { FLEET, find, leftovers, networksOf, newRuntime, spec, startManager } from './sandbox.ts';
 
 const trouble = engineTrouble();
 
@@ -100,6 +102,27 @@ describe.skipIf(trouble !== null)(`services${trouble === null ? '' : `, skipped:
     await runtime.remove('a:b');
     await runtime.close({ graceMs: 500 });
     await eventually(async () => (await leftovers(node)) === '');
+  });
+
+  test('a network that a node cannot use any more is followed by another, and goes with its last worker', async () => {
+    await runtime.ensure(spec('before', 'wait'));
+    const [name = '', id = ''] = (await networksOf(node, FLEET)).split(' ');
+    const managers = new SwarmManagers(
+      [{ name: node.name, address: node.host, tlsDir: null, capacity: 100 }],
+      systemClock,
+    );
+    const network = new FleetNetwork(managers, FLEET, silentLogger);
+    expect(await network.id()).toMatch(id);
+    await Promise.all([1, 2, 3].map(async () => await network.renew(await network.id())));
+    const both = (await networksOf(node, FLEET)).split('\n');
+    expect(both.map((line) => line.split(' ')[0]).sort()).toEqual([name, `${name}-2`]);
+    // Another orchestrator finds the newest.
+    const other = newRuntime(node);
+    await other.ensure(spec('after', 'wait'));
+    await other.remove('before');
+    expect((await networksOf(node, FLEET)).split(' ')[0]).toBe(`${name}-2`);
+    await runtime.ensure(spec('late', 'wait'));
+    expect((await find(runtime, 'late'))?.state).toBe('running');
   });
 
   test('an image that is nowhere, and a wish that no node can fulfil, are reasons', async () => {

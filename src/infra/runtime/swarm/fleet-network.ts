@@ -45,14 +45,15 @@ export class FleetNetwork {
   async renew(staleId: string): Promise<void> {
     if ((await this.id()) !== staleId) return;
     const newest = (await this.#present()).at(-1);
-    this.forget();
-    if (newest && newest.id !== staleId) return;
-    this.#log.warn(
-      { network: staleId },
-      'a node cannot use the network of the workers any more: they get another',
-    );
-    await this.#create((newest?.number ?? 1) + 1);
+    if (newest === undefined || newest.id === staleId) {
+      this.#log.warn(
+        { network: staleId },
+        'a node cannot use the network of the workers any more: they get another',
+      );
+      await this.#create((newest?.number ?? 1) + 1);
+    }
     this.#hasOld = true;
+    this.forget();
   }
 
   /** Those before the newest, unless they are in use. */
@@ -106,7 +107,8 @@ export class FleetNetwork {
 
   /** The newest last. By name: with a configuration of the node they must not have labels. */
   async #present(): Promise<{ id: string; number: number }[]> {
-    const filters = { name: [this.#base], scope: ['swarm'] };
+    // The filter of Swarm's networks for names knows whole names only.
+    const filters = { scope: ['swarm'] };
     const found = await this.#managers.ask((docker) => docker.listNetworks({ filters }));
     return found
       .map(({ Name: name, Id: id }) => ({ id, number: name === this.#base ? 1 : this.#numberOf(name) }))
