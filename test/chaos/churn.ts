@@ -12,14 +12,14 @@ export interface ChurnOptions {
   running: string[];
   waiting: string[];
   everyMs: number;
+  /** Longer than another session needs to take the place; less than the 10 s that a stop waits. */
+  hangMs: number;
   /** When who was without a place, is noted here. */
   stops: SessionStop[];
   nowMs(): number;
 }
 
 const START_MS = 5000;
-/** Longer than another session needs to take the place. */
-const HANG_MS = 3500;
 
 /**
  * People who stop sessions and start others in their stead, so that places on proxies always change hands. Some of
@@ -35,7 +35,7 @@ export async function churn(options: ChurnOptions, stop: AbortSignal): Promise<v
   };
   /** Refused as long as no proxy has room. */
   const start = async (session: string): Promise<void> => {
-    const untilMs = nowMs() + HANG_MS * 2;
+    const untilMs = nowMs() + options.hangMs * 2;
     while (nowMs() < untilMs && !stop.aborted) {
       const answer = await api.insist('POST', `/api/sessions/${session}/start`, {}, stop);
       if (answer?.status === 200) return;
@@ -53,7 +53,7 @@ export async function churn(options: ChurnOptions, stop: AbortSignal): Promise<v
     await Promise.all([
       ...leaving.map((session) => api.insist('POST', `/api/sessions/${session}/stop`, {}, stop)),
       ...coming.map((session) => start(session)),
-      sleep(HANG_MS),
+      sleep(options.hangMs),
     ]);
     for (const pid of hanging) signal(pid, 'SIGCONT');
     for (const session of waiting) {

@@ -35,8 +35,12 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const seconds = Number(values.seconds ?? (values.short || values.sabotage ? 55 : values.real ? 200 : 450));
 const faults = Number(values.faults ?? Math.ceil(seconds / 4.5));
 
-if (values.sabotage === 'all') await allSabotages();
-else process.exitCode = (await once(values.sabotage)).good === (values.sabotage === undefined) ? 0 : 1;
+const isRight =
+  values.sabotage === 'all'
+    ? await allSabotages()
+    : (await once(values.sabotage)).good === (values.sabotage === undefined);
+// At once: Node has been seen to spin for ever while it cleaned up behind a run of all sabotages.
+process.exit(isRight ? 0 : 1);
 
 /** @param sabotage after which the run has to be red */
 async function once(sabotage: string | undefined): Promise<{ good: boolean; result: RunResult }> {
@@ -50,7 +54,9 @@ async function once(sabotage: string | undefined): Promise<{ good: boolean; resu
     if (sabotage !== undefined) await breakCopy(sources, sabotage);
     say(`seed ${values.seed}, ${seconds} s, ${faults} faults${sabotage ? `, sabotage ${sabotage}` : ''}`);
     const [seed, oneByOne, real] = [Number(values.seed), values['one-by-one'], values.real];
-    const result = await run({ seed, seconds, faults, kinds, oneByOne, real, sources, say });
+    // On a busy machine others need longer to take the place of a worker that hangs.
+    const hangMs = sabotage === undefined ? 3500 : 8000;
+    const result = await run({ seed, seconds, faults, kinds, oneByOne, real, hangMs, sources, say });
     report(result, say);
     const good = allHolds(result);
     if (values.report) await writeReport(values.report, result);
@@ -62,14 +68,17 @@ async function once(sabotage: string | undefined): Promise<{ good: boolean; resu
   }
 }
 
-async function allSabotages(): Promise<void> {
+/** @returns whether each was noticed */
+async function allSabotages(): Promise<boolean> {
   const lines: string[] = [];
+  let noticed = 0;
   for (const name of Object.keys(SABOTAGES)) {
     const { good, result } = await once(name);
     lines.push(`${name}: ${good ? 'NOT NOTICED' : 'noticed'} (${lineOf(result)})`);
-    if (good) process.exitCode = 1;
+    noticed += good ? 0 : 1;
   }
   for (const line of lines) say(line);
+  return noticed === lines.length;
 }
 
 async function writeReport(file: string, result: RunResult): Promise<void> {

@@ -30,6 +30,8 @@ export interface RunOptions {
   kinds: readonly string[];
   /** One fault at a time, so that what follows is its own. */
   oneByOne: boolean;
+  /** For so long a worker that hangs while it is stopped does so. */
+  hangMs: number;
   /** Real workers on the simulated WhatsApp: fewer, slower, the same checks. */
   real: boolean;
   /** Folder with the copy that is tested. */
@@ -174,7 +176,16 @@ export async function run(options: RunOptions): Promise<RunResult> {
     const loadFrom = nowMs();
     const loading = load.run();
     const churning = churn(
-      { api, recorder, random: seeded(options.seed + 4), ...fleet, everyMs: size.churnEveryMs, stops, nowMs },
+      {
+        api,
+        recorder,
+        random: seeded(options.seed + 4),
+        ...fleet,
+        everyMs: size.churnEveryMs,
+        hangMs: options.hangMs,
+        stops,
+        nowMs,
+      },
       stop.signal,
     );
     const context: FaultContext = {
