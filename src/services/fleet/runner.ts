@@ -39,6 +39,8 @@ export interface FleetRunnerDeps {
 /** Of its own time a runner may spend a quarter at most on looking. */
 const PAUSE_FACTOR = 3;
 const MIN_PAUSE_MS = 20;
+/** On a machine that is busy with other things a look takes long without costing much: it must not cost four times that. */
+const MAX_PAUSE_MS = 1000;
 /** A leader may miss most of them; a follower is late by one at most. */
 const LOOKS_PER_LEASE = 10;
 /** In this time each worker of another orchestrator gives a sign of life: one ping and one repeat of it. */
@@ -162,7 +164,8 @@ export class FleetRunner implements Service {
       await this.pass();
     } finally {
       const tookMs = clock.monotonicMs() - startedAt;
-      this.#pausedUntil = clock.monotonicMs() + Math.max(MIN_PAUSE_MS, tookMs * PAUSE_FACTOR);
+      const pauseMs = Math.min(MAX_PAUSE_MS, Math.max(MIN_PAUSE_MS, tookMs * PAUSE_FACTOR));
+      this.#pausedUntil = clock.monotonicMs() + pauseMs;
     }
   }
 
