@@ -62,7 +62,7 @@ describe.skipIf(trouble !== null)(`leaks${trouble === null ? '' : `, skipped: ${
   const lives: Record<string, (id: string, random: Random) => Promise<unknown>> = {
     short: (_, random) => sleep(random.whole(0, 1500)),
     crash: async (id) => {
-      await fleet.until(id, ['connected'], 60_000);
+      await fleet.until(id, ['connected'], 120_000);
       await crash(id);
     },
     stop: async (id, random) => {
@@ -88,7 +88,8 @@ describe.skipIf(trouble !== null)(`leaks${trouble === null ? '' : `, skipped: ${
   async function killer(random: Random, over: () => boolean): Promise<number> {
     for (let kills = 0; ; kills += 1) {
       await fleet.leads();
-      await sleep(random.whole(0, 5000));
+      // Long enough for a start to be over now and then.
+      await sleep(random.whole(0, 10_000));
       if (over()) return kills;
       await fleet.kill('SIGKILL');
       await fleet.start();
@@ -159,5 +160,5 @@ describe.skipIf(trouble !== null)(`leaks${trouble === null ? '' : `, skipped: ${
       networks: none,
     });
     process.stdout.write(`leak test: ${kills} kills of the runner in ${CYCLES} cycles\n`);
-  }, 300_000);
+  }, 420_000);
 });

@@ -109,6 +109,10 @@ export class SwarmManagers {
 export const isStale = (error: unknown): boolean =>
   statusOf(error) === 500 && reasonOf(error).includes('update out of sequence');
 
+/** A service was to use a network that is gone. The engine says 500 for it. */
+export const isNetworkGone = (error: unknown): boolean =>
+  [404, 500].includes(statusOf(error) ?? 0) && /^network \S+ not found/.test(reasonOf(error));
+
 /** Without a leader there is no telling what runs; a worker's node never knows. */
 const notInCharge = (name: string, error: unknown): unknown =>
   unavailable('swarm_unreachable', `${name} cannot speak for the swarm: ${reasonOf(error)}`, {

@@ -6,7 +6,7 @@ import { statusOf } from '../docker/engine-errors.ts';
 import type { FleetNetwork } from './fleet-network.ts';
 import type { FleetSecrets } from './fleet-secrets.ts';
 import { exactImage } from './image-reference.ts';
-import type { SwarmManagers } from './managers.ts';
+import { isNetworkGone, type SwarmManagers } from './managers.ts';
 import { serviceName, serviceOptions } from './service-spec.ts';
 import { nodeConstraints } from './swarm-nodes.ts';
 import type { SwarmView } from './swarm-view.ts';
@@ -65,7 +65,7 @@ export class ServiceStart {
       const given = { fleetId, image, network: networkId, secrets: files, places, stopGraceMs };
       await managers.ask((docker) => docker.createService(serviceOptions(spec, given)));
     } catch (error) {
-      if (statusOf(error) === 404) network.forget();
+      if (isNetworkGone(error)) network.forget();
       // Those that a service uses stay. Without an answer nothing is known, and nothing is taken away.
       if (statusOf(error) !== null) await secrets.remove(spec.sessionId).catch(() => undefined);
       throw error;

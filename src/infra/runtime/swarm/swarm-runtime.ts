@@ -22,7 +22,7 @@ import type { DockerHost } from '../docker/hosts.ts';
 import { FleetNetwork } from './fleet-network.ts';
 import { FleetSecrets } from './fleet-secrets.ts';
 import { exactImage } from './image-reference.ts';
-import { SwarmManagers } from './managers.ts';
+import { isNetworkGone, SwarmManagers } from './managers.ts';
 import { parked, serviceName } from './service-spec.ts';
 import { type Refusal, ServiceStart } from './service-start.ts';
 import { runtimeNodes } from './swarm-nodes.ts';
@@ -203,7 +203,8 @@ export class SwarmRuntime
         refused = start;
       } catch (error) {
         // Its name was taken meanwhile, or its network was taken away: look again.
-        if (![404, 409].includes(statusOf(error) ?? 0) || attempt >= CREATE_ATTEMPTS) throw startError(error);
+        const passing = statusOf(error) === 409 || isNetworkGone(error);
+        if (!passing || attempt >= CREATE_ATTEMPTS) throw startError(error);
       }
     }
   }
