@@ -27,9 +27,9 @@ afterAll(async () => {
   await rm(elsewhere, { recursive: true, force: true });
 });
 
-async function backup(dataDir: string, ...args: string[]): Promise<string> {
-  const env = { PATH: process.env.PATH, HOME: process.env.HOME, API_KEY, DATA_DIR: dataDir };
-  return (await run(process.execPath, [MAIN, ...args], { env })).stdout.trim();
+async function backup(dataDir: string, command: string, path: string, more: Record<string, string> = {}) {
+  const env = { PATH: process.env.PATH, HOME: process.env.HOME, API_KEY, DATA_DIR: dataDir, ...more };
+  return (await run(process.execPath, [MAIN, command, path], { env })).stdout.trim();
 }
 
 async function call(url: string, method: string, path: string) {
@@ -104,6 +104,11 @@ test('a backup that was cut off or changed is refused', async () => {
   const [name = ''] = await readdir(join(elsewhere, 'backups'));
   const directory = join(elsewhere, 'backups', name);
   await expect(backup(elsewhere, 'restore', join(elsewhere, 'backups'))).rejects.toThrow(/has no manifest/);
+  const otherKey = { AUTH_ENCRYPTION_KEY: '33'.repeat(32) };
+  await expect(backup(join(elsewhere, 'keyless'), 'restore', directory, otherKey)).rejects.toThrow(
+    /is another one than/,
+  );
+  expect(await readdir(join(elsewhere, 'keyless'))).toEqual(['lock.sqlite']);
   await truncate(join(directory, 'database.sqlite'), 4096);
   await expect(backup(join(elsewhere, 'new'), 'restore', directory)).rejects.toThrow(
     /damaged: database\.sqlite has changed/,

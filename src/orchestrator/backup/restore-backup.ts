@@ -1,12 +1,11 @@
 import { existsSync } from 'node:fs';
-import { chmod, copyFile, cp } from 'node:fs/promises';
+import { chmod, copyFile, cp, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { restorePostgres } from '../../infra/backup/database-copy.ts';
 import { BackupError, checkBackup, fingerprintOf, type Manifest } from '../../infra/backup/manifest.ts';
 import { makeDirectory } from '../../infra/make-directory.ts';
 import { lockDataDirectory } from '../../infra/single-instance.ts';
 import type { Config } from '../config.ts';
-import { loadSecrets } from '../secrets-file.ts';
 
 export interface RestoreReport {
   manifest: Manifest;
@@ -33,11 +32,11 @@ export async function restoreBackup(config: Config, directory: string): Promise<
       }
     }
     const kept = join(directory, 'secrets.json');
+    await refuseOtherKey(config, manifest, kept);
     if (existsSync(kept)) {
       await copyFile(kept, secretsFile);
       await chmod(secretsFile, 0o600);
     }
-    refuseOtherKey(config, manifest, existsSync(kept));
     await restoreDatabase(config, directory);
     const media = join(directory, 'media');
     if (existsSync(media)) await cp(media, config.mediaDir, { recursive: true });
@@ -55,12 +54,20 @@ function refuseOther({ databaseUrl }: Config, { database }: Manifest): void {
 }
 
 /** With another key the sessions would come back, and none of their pairings could be read. */
-function refuseOtherKey(config: Config, { keyFingerprint }: Manifest, hasFile: boolean): void {
-  const key = config.authEncryptionKey ?? (hasFile ? loadSecrets(config).authEncryptionKey : null);
+async function refuseOtherKey(config: Config, { keyFingerprint }: Manifest, kept: string): Promise<void> {
+  const key = config.authEncryptionKey ?? (await keyIn(kept));
   if (key === null) throw new BackupError('AUTH_ENCRYPTION_KEY is missing: the backup has none in it.');
   if (fingerprintOf(key) !== keyFingerprint) {
     throw new BackupError('AUTH_ENCRYPTION_KEY is another one than the fleet had that this is a backup of.');
   }
+}
+
+async function keyIn(secretsFile: string): Promise<string | null> {
+  if (!existsSync(secretsFile)) return null;
+  const { authEncryptionKey } = JSON.parse(await readFile(secretsFile, 'utf8')) as {
+    authEncryptionKey?: string;
+  };
+  return authEncryptionKey ?? null;
 }
 
 async function restoreDatabase(config: Config, directory: string): Promise<void> {
