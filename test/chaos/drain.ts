@@ -7,7 +7,9 @@ import type { Load } from './load.ts';
 import { PROBE_SESSION } from './probe.ts';
 import type { System } from './system.ts';
 
-const DRAIN_MS = 150_000;
+/** How long a busy machine takes says nothing: only what does not become less any more is stuck. */
+const STUCK_MS = 90_000;
+const LONGEST_MS = 900_000;
 const OPEN = ['accepted', 'queued', 'claimed'];
 
 /** Until every request has its answer and every task its end. @returns whether that came in time */
@@ -18,11 +20,13 @@ export async function drain(
   loading: Promise<void>,
   giveUp: AbortController,
 ): Promise<boolean> {
-  const late = setTimeout(() => giveUp.abort(), DRAIN_MS / 2);
+  const late = setTimeout(() => giveUp.abort(), STUCK_MS);
   await loading;
   clearTimeout(late);
-  const deadline = performance.now() + DRAIN_MS;
-  for (let quiet = 0; performance.now() < deadline; ) {
+  const latest = performance.now() + LONGEST_MS;
+  let stuckAt = performance.now() + STUCK_MS;
+  let least = Number.POSITIVE_INFINITY;
+  for (let quiet = 0; performance.now() < Math.min(stuckAt, latest); ) {
     await sleep(500);
     for (const { id, state } of await listSessions(api).catch(() => [])) {
       if (state === 'failed') await api.call('POST', `/api/sessions/${id}/start`, {}).catch(() => undefined);
@@ -33,6 +37,8 @@ export async function drain(
     const missing = load.accepted.filter(
       ({ text, cancelledMs }) => cancelledMs === null && !known.has(text),
     ).length;
+    if (open + missing < least) stuckAt = performance.now() + STUCK_MS;
+    least = Math.min(least, open + missing);
     quiet = open + missing === 0 ? quiet + 1 : 0;
     if (quiet === 3) return true;
   }
