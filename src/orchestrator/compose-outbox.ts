@@ -31,6 +31,8 @@ export interface OutboxOptions {
   scripts: ScriptRunner;
   database: Database;
   leases: LeasePolicy;
+  /** How long, and how many per session, ids of ended tasks are kept in Redis. */
+  endedIds?: { forMs: number; count: number };
   /** Whether a session is known as deleted; asked at most every 5 s per session. */
   isDeleted(sessionId: string): Promise<boolean>;
   clock: Clock;
@@ -60,6 +62,7 @@ export function composeOutbox(options: OutboxOptions): OutboxParts {
     redis,
     scripts,
     leases: options.leases,
+    ...(options.endedIds && { endedForMs: options.endedIds.forMs, endedCount: options.endedIds.count }),
     ...(timeOffsetMs ? { timeOffsetMs } : {}),
   });
   const wakeUps = new RedisWakeUps({ redis, subscriber, log });

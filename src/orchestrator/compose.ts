@@ -113,6 +113,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
       mediaLeaseMs: config.mediaLeaseMs,
       maxDeliveries: config.maxDeliveries,
     },
+    endedIds: { forMs: config.endedIdsHours * 3_600_000, count: config.endedIdsCount },
     isDeleted: (sessionId) => fleetOf().sessions.isDeleted(sessionId),
   });
   const restoration = new Restoration({
@@ -186,6 +187,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
   const retention = createRetention({
     store: createRetentionStore(database.db),
     days: config.retentionDays,
+    rows: config.retentionRows,
     clock,
     log,
   });

@@ -258,6 +258,24 @@ export const variables = {
     wholeOr(30, 1, 3650),
     '30',
   ),
+  RETENTION_ROWS: variable(
+    'RETENTION_ROWS',
+    'Of finished tasks, jobs and events no more than so many are kept, each, however new they are.',
+    wholeOr(2_000_000, 1000, 1_000_000_000),
+    '2000000',
+  ),
+  ENDED_IDS_HOURS: variable(
+    'ENDED_IDS_HOURS',
+    'For how long Redis keeps the ids of finished tasks, to recognise a repeat at once. Older repeats are recognised by the database.',
+    wholeOr(24, 1, 8760),
+    '24',
+  ),
+  ENDED_IDS_COUNT: variable(
+    'ENDED_IDS_COUNT',
+    'How many of them per session, at most.',
+    wholeOr(1000, 1, 1_000_000),
+    '1000',
+  ),
   LOG_LEVEL: variable(
     'LOG_LEVEL',
     'debug, info, warn, error or silent.',

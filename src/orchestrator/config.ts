@@ -41,6 +41,10 @@ export interface Config {
   mediaLeaseMs: number;
   maxDeliveries: number;
   retentionDays: number;
+  /** Of tasks, jobs and events, each. */
+  retentionRows: number;
+  endedIdsHours: number;
+  endedIdsCount: number;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
   whatsappVersion: string | null;
   whatsappWsUrl: string | null;
@@ -108,6 +112,9 @@ export function loadConfig(env: Environment = process.env): Config {
     mediaLeaseMs: read(v.MEDIA_LEASE_MS),
     maxDeliveries: read(v.MAX_DELIVERIES),
     retentionDays: read(v.RETENTION_DAYS),
+    retentionRows: read(v.RETENTION_ROWS),
+    endedIdsHours: read(v.ENDED_IDS_HOURS),
+    endedIdsCount: read(v.ENDED_IDS_COUNT),
     logLevel: read(v.LOG_LEVEL),
     whatsappVersion: read(v.WHATSAPP_VERSION) ?? null,
     whatsappWsUrl: read(v.WHATSAPP_WS_URL) ?? null,

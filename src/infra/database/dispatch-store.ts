@@ -12,7 +12,7 @@ import { insertTasks, type NewTaskRow } from './task-rows.ts';
 /** Rows per INSERT statement: below every engine's limit of parameters. */
 const ROWS_PER_INSERT = 250;
 /** Slices of contacts per chunk. Fewer cost more commits; more keep others from the database for too long. */
-const SLICES_PER_CHUNK = 2;
+const SLICES_PER_CHUNK = 1;
 
 export function createDispatchStore(database: Database, clock: Clock): DispatchStore {
   const { db } = database;

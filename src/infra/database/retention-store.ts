@@ -89,5 +89,17 @@ export function createRetentionStore(db: Kysely<Schema>): RetentionStore {
   return {
     deleteEnded: async (subject, before, limit) =>
       Number((await deleteFrom[subject](before, limit)).numDeletedRows),
+
+    async timeOfNewest(subject, count, from) {
+      let query = db.selectFrom(subject).select('created_at');
+      if (from !== null) query = query.where('created_at', '<=', from);
+      const row = await query
+        // Events have no index by time, and are written in the order of their ids.
+        .orderBy(subject === 'events' ? 'id' : 'created_at', 'desc')
+        .offset(count - 1)
+        .limit(1)
+        .executeTakeFirst();
+      return row?.created_at ?? null;
+    },
   };
 }

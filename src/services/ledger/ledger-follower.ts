@@ -24,9 +24,9 @@ export interface LedgerFollowerDeps {
 
 /** An entry holds the events of one task, or of a thousand: what one look at the stream brings is kept about even. */
 const MOST_ENTRIES_AT_ONCE = 1000;
-const EVENTS_A_LOOK = 4000;
+const EVENTS_A_LOOK = 2000;
 /** In one transaction. It has to let others at the database soon, but one of few events costs each of them more. */
-const EVENTS_AT_ONCE = 3000;
+const EVENTS_AT_ONCE = 2000;
 const STRANDED_AT_ONCE = 500;
 const RECOVERY_EVERY_MS = 5000;
 

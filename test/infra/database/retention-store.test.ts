@@ -1,6 +1,9 @@
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Database } from '../../../src/infra/database/database.ts';
 import { createRetentionStore } from '../../../src/infra/database/retention-store.ts';
+import { systemClock } from '../../../src/kernel/clock.ts';
+import { silentLogger } from '../../../src/kernel/log.ts';
+import { createRetention } from '../../../src/services/retention/retention.ts';
 import { databaseEngines } from '../../conformance/databases.ts';
 
 const OLD = '2026-01-01T00:00:00.000Z';
@@ -60,6 +63,39 @@ describe.each(databaseEngines())('retention on $name', (engine) => {
       expect(await store.deleteEnded('jobs', CUT, 2)).toBe(2);
       expect(await store.deleteEnded('jobs', CUT, 2)).toBe(1);
       expect(await store.deleteEnded('jobs', CUT, 2)).toBe(0);
+    });
+
+    test('knows where the newest so many end', async () => {
+      for (const id of ['a', 'b', 'c', 'd']) await task(id, 'sent', `2026-01-0${id.charCodeAt(0) - 96}`);
+      const store = createRetentionStore(database.db);
+      expect(await store.timeOfNewest('tasks', 1, null)).toBe('2026-01-04');
+      expect(await store.timeOfNewest('tasks', 2, '2026-01-03')).toBe('2026-01-02');
+      expect(await store.timeOfNewest('tasks', 5, null)).toBe(null);
+      expect(await store.timeOfNewest('jobs', 1, null)).toBe(null);
+      expect(await store.timeOfNewest('events', 1, null)).toBe(null);
+    });
+
+    test('keeps what is young and among the newest, and what has no end', async () => {
+      const day = (n: number) => new Date(Date.now() - n * 86_400_000).toISOString();
+      for (let n = 1; n <= 6; n++) await task(`t${n}`, n === 5 ? 'queued' : 'sent', day(n));
+      const service = (rows: number, days: number) =>
+        createRetention({
+          store: createRetentionStore(database.db),
+          rows,
+          days,
+          clock: systemClock,
+          log: silentLogger,
+        });
+      const left = async () =>
+        (await database.db.selectFrom('tasks').select('id').orderBy('id').execute()).map(({ id }) => id);
+      const pass = async (rows: number, days: number, expected: string[]) => {
+        const retention = service(rows, days);
+        await retention.start();
+        await expect.poll(left, { timeout: 10_000 }).toEqual(expected);
+        await retention.stop();
+      };
+      await pass(100, 5.5, ['t1', 't2', 't3', 't4', 't5']);
+      await pass(3, 30, ['t1', 't2', 't3', 't5']);
     });
 
     test.each(['events', 'bindings', 'senders'] as const)('deletes old %s', async (subject) => {
