@@ -47,6 +47,8 @@ export interface OrchestratorProcessOptions {
 const MAIN = join(import.meta.dirname, '..', '..', 'src', 'orchestrator', 'main.ts');
 const COMPILE_CACHE = join(import.meta.dirname, '..', '..', '.cache', 'compile');
 const PATIENCE_MS = 60_000;
+/** Oftener, the looks of many sessions would cost more than what they look at. */
+const LOOK_EVERY_MS = 200;
 
 /** The profile of a session whose light worker connects. */
 export const profileOf = (phone: string): string =>
@@ -67,7 +69,7 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
 
   const within = async <T>(what: string, timeoutMs: number, look: () => Promise<T | null>): Promise<T> => {
     const deadline = performance.now() + timeoutMs;
-    for (let trouble = ''; ; await sleep(50)) {
+    for (let trouble = ''; ; await sleep(LOOK_EVERY_MS)) {
       const found = await look().catch((error: unknown) => {
         trouble = String(error);
         return null;
