@@ -33,6 +33,8 @@ export interface OutboxOptions {
   leases: LeasePolicy;
   /** How long, and how many per session, ids of ended tasks are kept in Redis. */
   endedIds?: { forMs: number; count: number };
+  /** Where a task that is enqueued directly has to be before the answer; SQL if not said. */
+  promise?: 'sql' | 'redis';
   /** Whether a session is known as deleted; asked at most every 5 s per session. */
   isDeleted(sessionId: string): Promise<boolean>;
   clock: Clock;
@@ -68,7 +70,7 @@ export function composeOutbox(options: OutboxOptions): OutboxParts {
   const wakeUps = new RedisWakeUps({ redis, subscriber, log });
   const stream = new RedisLedgerStream({ redis, scripts });
   const tasks = createTaskStore(options.database, clock);
-  const ledger = new TaskLedger({ tasks, stream, clock });
+  const ledger = new TaskLedger({ tasks, stream, clock, promise: options.promise ?? 'sql' });
   const outbox = new Outbox({
     store,
     ledger,

@@ -113,6 +113,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
       mediaLeaseMs: config.mediaLeaseMs,
       maxDeliveries: config.maxDeliveries,
     },
+    promise: config.promiseTasksIn,
     endedIds: { forMs: config.endedIdsHours * 3_600_000, count: config.endedIdsCount },
     isDeleted: (sessionId) => fleetOf().sessions.isDeleted(sessionId),
   });

@@ -252,6 +252,12 @@ export const variables = {
     wholeOr(5, 1, 1000),
     '5',
   ),
+  PROMISE_TASKS_IN: variable(
+    'PROMISE_TASKS_IN',
+    'Where a task that is enqueued directly is before the answer: sql, or redis, which costs less, but a Redis that is lost takes the last moment along, and repeats are recognised only as far back as ENDED_IDS_HOURS and ENDED_IDS_COUNT reach. Jobs are always in SQL.',
+    choice(['sql', 'redis'], 'sql'),
+    'sql',
+  ),
   RETENTION_DAYS: variable(
     'RETENTION_DAYS',
     'Finished jobs, tasks and events are deleted after so many days.',

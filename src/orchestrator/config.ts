@@ -40,6 +40,7 @@ export interface Config {
   textLeaseMs: number;
   mediaLeaseMs: number;
   maxDeliveries: number;
+  promiseTasksIn: 'sql' | 'redis';
   retentionDays: number;
   /** Of tasks, jobs and events, each. */
   retentionRows: number;
@@ -111,6 +112,7 @@ export function loadConfig(env: Environment = process.env): Config {
     textLeaseMs: read(v.TEXT_LEASE_MS),
     mediaLeaseMs: read(v.MEDIA_LEASE_MS),
     maxDeliveries: read(v.MAX_DELIVERIES),
+    promiseTasksIn: read(v.PROMISE_TASKS_IN),
     retentionDays: read(v.RETENTION_DAYS),
     retentionRows: read(v.RETENTION_ROWS),
     endedIdsHours: read(v.ENDED_IDS_HOURS),

@@ -24,7 +24,7 @@ export async function applyEvents(
   events: readonly LedgerEvent[],
 ): Promise<void> {
   await insertForeign(tx, dialect, events);
-  const steps = stepsOf(await withTaskIds(tx, dialect, events));
+  const steps = stepsOf((await withTaskIds(tx, dialect, events)).filter(movesSomething));
   const others = await applyShortcuts(tx, dialect, steps);
   if (others.length === 0) return;
   const rows = await selectTasks(tx, dialect, others, sql`t.id, t.session_id, ${PROGRESS_COLUMNS}`, true);
@@ -35,6 +35,10 @@ export async function applyEvents(
   });
   await updateTasks(tx, dialect, moved);
 }
+
+/** A promise that was given in Redis alone brings a row and nothing more. */
+const movesSomething = ({ type, attempts, reason }: NamedEvent): boolean =>
+  type !== 'requeued' || attempts !== undefined || reason !== undefined;
 
 type MovedTask = TaskProgress & { sessionId: string; taskId: string };
 
@@ -77,14 +81,17 @@ async function withTaskIds(
   });
 }
 
-/** Rows for tasks that somebody pushed onto a list by hand. */
+/** Rows for tasks that somebody pushed onto a list by hand, and for those that were promised in Redis alone. */
 async function insertForeign(
   tx: Transaction<Schema>,
   dialect: DatabaseDialect,
   events: readonly LedgerEvent[],
 ): Promise<void> {
-  const rows = events.flatMap(({ taskId, sessionId, payload, at }) =>
-    taskId === null || payload === undefined ? [] : [foreignRow(taskId, sessionId, payload, at)],
+  // Those of one millisecond stay in order by their place in the batch.
+  const rows = events.flatMap(({ taskId, sessionId, payload, at }, position) =>
+    taskId === null || payload === undefined
+      ? []
+      : [{ ...foreignRow(taskId, sessionId, payload, at), position }],
   );
   await insertTasks(tx, dialect, rows);
 }

@@ -48,6 +48,7 @@ export class RedisLedgerStream implements LedgerStream {
     if (entry.attempts !== undefined) fields.push('n', String(entry.attempts));
     if (entry.reason !== undefined) fields.push('r', entry.reason);
     if (entry.whatsappId !== undefined) fields.push('w', entry.whatsappId);
+    if (entry.payload !== undefined) fields.push('p', entry.payload);
     await this.#redis.xadd(keys.ledger, '*', ...fields);
   }
 

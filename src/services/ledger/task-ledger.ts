@@ -7,6 +7,11 @@ export interface TaskLedgerDeps {
   tasks: TaskStore;
   stream: LedgerStream;
   clock: Clock;
+  /**
+   * `sql`: a task is in SQL before it is queued. `redis`: it is in the stream before it is queued, and in SQL a
+   * moment later; a Redis that is lost takes that moment along, and only Redis knows what has ended already.
+   */
+  promise?: 'sql' | 'redis';
 }
 
 /** The end of the year 9999: later times do not sort as text. */
@@ -22,7 +27,17 @@ export class TaskLedger implements AcceptLedger {
     this.#commits = new GroupCommit((tasks) => deps.tasks.accept(tasks));
   }
 
-  accept(sessionId: string, tasks: readonly AcceptedTask[]): Promise<Acceptance[]> {
+  async accept(sessionId: string, tasks: readonly AcceptedTask[]): Promise<Acceptance[]> {
+    if (this.#deps.promise === 'redis') {
+      const at = toIso(this.#deps.clock.nowMs());
+      await Promise.all(
+        tasks.map(({ taskId, raw }) =>
+          // Makes the row, and moves nothing: that it is queued is said by Redis, in Redis' time.
+          this.#deps.stream.append({ type: 'requeued', sessionId, taskIds: [taskId], at, payload: raw }),
+        ),
+      );
+      return tasks.map(() => 'open');
+    }
     return this.#commits.add(tasks.map((task) => ({ ...task, sessionId })));
   }
 
