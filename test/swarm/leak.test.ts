@@ -89,7 +89,7 @@ describe.skipIf(trouble !== null)(`leaks${trouble === null ? '' : `, skipped: ${
     for (let kills = 0; ; kills += 1) {
       await fleet.leads();
       // Long enough for a start to be over now and then.
-      await sleep(random.whole(0, 10_000));
+      await sleep(random.whole(0, 6000));
       if (over()) return kills;
       await fleet.kill('SIGKILL');
       await fleet.start();
@@ -129,7 +129,7 @@ describe.skipIf(trouble !== null)(`leaks${trouble === null ? '' : `, skipped: ${
     const kept = (await Promise.race([cycling, killing.then(() => cycling)])).flat();
     done = true;
     const kills = await killing;
-    expect(kills).toBeGreaterThan(2);
+    expect(kills).toBeGreaterThan(1);
     expect(kept).toHaveLength(LANES);
 
     for (const id of kept) await fleet.until(id, ['connected'], 60_000);

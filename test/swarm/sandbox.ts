@@ -38,6 +38,7 @@ export const newRuntime = (node: SwarmNode, over: Partial<SwarmRuntimeOptions> =
     clock: systemClock,
     log: silentLogger,
     stopGraceMs: 1000,
+    placedWithinMs: 3000,
     ...over,
   });
 

@@ -21,6 +21,7 @@ export interface ServiceStartDeps {
   /** Unless a worker has one of its own. */
   image: string;
   stopGraceMs: number;
+  placedWithinMs?: number | undefined;
   clock: Clock;
 }
 
@@ -94,7 +95,7 @@ export class ServiceStart {
       if ((task?.NodeID ?? '') === '') {
         // The node that was wished for has no room, or is not what the session asks for: not worth a wait.
         const hopeless = spec.node !== undefined && why?.includes('no suitable node') === true;
-        if (hopeless || waitedMs > PLACED_WITHIN_MS)
+        if (hopeless || waitedMs > (this.#deps.placedWithinMs ?? PLACED_WITHIN_MS))
           return { why: why ?? 'it got no node in time', placed: false };
       } else if (waitedMs > STARTED_WITHIN_MS) return rejection(why ?? 'it did not start in time');
       // Before that it is made ready, which takes no time but for an image that is not there.

@@ -40,6 +40,8 @@ export interface SwarmRuntimeOptions {
   log: Logger;
   /** For tests. */
   silentMs?: number;
+  /** For tests; how long a worker waits for a place on a node. */
+  placedWithinMs?: number;
   /** How long a worker may take to end. Swarm knows it from the start of a worker, and of no other time. */
   stopGraceMs?: number;
 }
@@ -82,6 +84,7 @@ export class SwarmRuntime
       fleetId,
       image: options.image,
       stopGraceMs: options.stopGraceMs ?? STOP_GRACE_MS,
+      placedWithinMs: options.placedWithinMs,
       clock,
     });
   }
