@@ -65,6 +65,7 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
   const url = `http://127.0.0.1:${port}`;
   const env: Record<string, string> = { DOCKER_HOSTS: options.hosts, ...options.env };
   let child: ChildProcess | undefined;
+  let stopped = false;
   let leading = Promise.withResolvers<void>();
 
   const within = async <T>(what: string, timeoutMs: number, look: () => Promise<T | null>): Promise<T> => {
@@ -109,6 +110,8 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
     lastLines,
     leads: () => leading.promise,
     async start(changed = {}) {
+      // A killer of a test that has failed may still be at work.
+      if (stopped) throw new Error('it was stopped for good');
       Object.assign(env, changed);
       leading = Promise.withResolvers<void>();
       const begun = leading;
@@ -184,6 +187,7 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
       });
     },
     async stop() {
+      stopped = true;
       await kill('SIGTERM');
       log.end();
       redis.disconnect();
