@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     environment: 'node',
     include: ['test/docker/**/*.test.ts'],
+    globalSetup: ['test/helpers/say-engine-trouble.ts'],
     pool: 'forks',
     fileParallelism: false,
     testTimeout: 60_000,

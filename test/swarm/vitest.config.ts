@@ -5,12 +5,15 @@ export default defineConfig({
   test: {
     environment: 'node',
     include: ['test/swarm/**/*.test.ts'],
+    globalSetup: ['test/helpers/say-engine-trouble.ts'],
     pool: 'forks',
     fileParallelism: false,
     testTimeout: 90_000,
     // The first run makes the base image.
     hookTimeout: 600_000,
     teardownTimeout: 30_000,
+    // As in the other suites: a retry is shown in the report.
+    retry: process.env.CI ? 1 : 0,
     reporters: process.env.CI
       ? ['default', ['json', { outputFile: '.cache/vitest-swarm.json' }]]
       : ['default'],
