@@ -85,8 +85,6 @@ interface Run {
 export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
   const { store, clock, log } = deps;
   const turnMs = deps.turnMs ?? TURN_MS;
-  /** Jobs whose turn was over in good order: everything before the cursor was handed over, by this process. */
-  const handedOverTo = new Map<string, number>();
 
   /** Rows that were committed by a run that was killed before it had handed them over. */
   const handOverAgain = async (job: JobRecord, signal: AbortSignal): Promise<void> => {
@@ -220,8 +218,7 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
       if (!job || !DISPATCHABLE.includes(job.state)) return FINISHED;
       const startsInMs = job.notBefore === null ? 0 : Date.parse(job.notBefore) - clock.nowMs();
       if (startsInMs > 0) return waitFor(job, `its start time ${job.notBefore}`, startsInMs);
-      if (handedOverTo.get(jobId) !== job.expanded) await handOverAgain(job, signal);
-      handedOverTo.delete(jobId);
+      await handOverAgain(job, signal);
       const run: Run = { job, ahead: undefined, chosen: new Map(), senders: undefined };
 
       const turnEnds = clock.monotonicMs() + turnMs;
@@ -231,7 +228,6 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
           await finishHandOver(chunk);
           await store.confirm(jobId, from);
           signal.throwIfAborted();
-          handedOverTo.set(jobId, from);
           return { kind: 'later', delayMs: 0 };
         }
         const next = await expandChunk(run, from, chunk);
@@ -249,8 +245,14 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
       await store.confirm(jobId, job.received);
       await store.running(jobId);
       const after = await store.find(jobId);
-      if (after && !DISPATCHABLE.includes(after.state)) await deps.onInterrupted?.(jobId);
-      return FINISHED;
+      if (!after) return FINISHED;
+      if (!DISPATCHABLE.includes(after.state)) {
+        await deps.onInterrupted?.(jobId);
+        return FINISHED;
+      }
+      // Paused and resumed meanwhile: what was taken out of the outboxes is to be handed over again, and the queue
+      // takes no second entry for a job that is under way.
+      return (await store.accepted(after, -1, 1)).length > 0 ? { kind: 'later', delayMs: 0 } : FINISHED;
     },
   };
 }
