@@ -29,7 +29,9 @@ export async function drain(
   for (let quiet = 0; performance.now() < Math.min(stuckAt, latest); ) {
     await sleep(500);
     for (const { id, state } of await listSessions(api).catch(() => [])) {
-      if (state === 'failed') await api.call('POST', `/api/sessions/${id}/start`, {}).catch(() => undefined);
+      // A stop that was given up and repeated may have been read after the start that followed it.
+      if (state === 'failed' || state === 'stopped')
+        await api.call('POST', `/api/sessions/${id}/start`, {}).catch(() => undefined);
     }
     const rows = readLedger(system.dbPath);
     const known = new Set(rows.map(({ text }) => text));
