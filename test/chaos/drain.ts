@@ -29,7 +29,7 @@ export async function drain(
   for (let quiet = 0; performance.now() < Math.min(stuckAt, latest); ) {
     await sleep(500);
     for (const { id, state } of await listSessions(api).catch(() => [])) {
-      // A stop that was given up and repeated may have been read after the start that followed it.
+      // The start of all may have been given up, or a late repeat of a stop read after it.
       if (state === 'failed' || state === 'stopped')
         await api.call('POST', `/api/sessions/${id}/start`, {}).catch(() => undefined);
     }

@@ -80,7 +80,7 @@ async function resumeJobs(api: Api, signal: AbortSignal): Promise<void> {
 
 /** As a person would: every session is to run, on one more proxy. */
 export async function heal(api: Api, system: System, recorder: Recorder, fleet: Fleet): Promise<void> {
-  const signal = AbortSignal.timeout(30_000);
+  const signal = AbortSignal.timeout(120_000);
   for (const link of system.links.values()) {
     link.set('pass');
     link.delay(0);
