@@ -1,72 +1,18 @@
 import { z } from 'zod';
 import { DEFAULT_DOCKER_HOSTS, type DockerHost, parseDockerHosts } from '../infra/runtime/docker/hosts.ts';
 import { messageOf } from '../kernel/errors.ts';
-
-/** One environment variable: the only description of it, from which `env.example` is generated. */
-export interface ConfigVariable<T> {
-  name: string;
-  /** For `env.example`: one or two sentences. */
-  about: string;
-  schema: z.ZodType<T>;
-  /** As written in `env.example`; undefined when there is no default. */
-  example: string | undefined;
-  /** May come as `NAME_FILE`, and its value is never printed. */
-  secret: boolean;
-}
-
-type Text = string | undefined;
-
-function variable<T>(
-  name: string,
-  about: string,
-  schema: z.ZodType<T>,
-  example?: string,
-  secret = false,
-): ConfigVariable<T> {
-  return { name, about, schema, example, secret };
-}
-
-const whole = (min: number, max: number) =>
-  z
-    .string()
-    .regex(/^\d{1,15}$/, `must be a whole number from ${min} to ${max}`)
-    .transform(Number)
-    .pipe(
-      z
-        .number()
-        .min(min, `must be a whole number from ${min} to ${max}`)
-        .max(max, `must be a whole number from ${min} to ${max}`),
-    );
-
-const wholeOr = (fallback: number, min: number, max: number) =>
-  z.string().default(String(fallback)).pipe(whole(min, max)) as unknown as z.ZodType<number>;
-
-const flag = (fallback: boolean) =>
-  z
-    .string()
-    .default(String(fallback))
-    .transform((text) => text.toLowerCase())
-    .pipe(z.enum(['true', 'false', '1', '0', 'yes', 'no'], 'must be true or false'))
-    .transform((text) => text === 'true' || text === '1' || text === 'yes') as unknown as z.ZodType<boolean>;
-
-const choice = <const O extends readonly [string, ...string[]]>(options: O, fallback: O[number]) =>
-  z
-    .string()
-    .default(fallback)
-    .pipe(z.enum(options, `must be one of ${options.join(', ')}`)) as unknown as z.ZodType<O[number]>;
-
-const url = (protocols: RegExp, text: string) =>
-  z
-    .string()
-    .optional()
-    .refine(
-      (value) => value === undefined || (URL.canParse(value) && protocols.test(value)),
-      text,
-    ) as z.ZodType<Text>;
-
-const text = z.string().optional() as z.ZodType<Text>;
-const textOr = (fallback: string) => z.string().default(fallback) as unknown as z.ZodType<string>;
-const secretText = z.string().optional() as z.ZodType<Text>;
+import {
+  choice,
+  flag,
+  secretText,
+  type Text,
+  text,
+  textOr,
+  url,
+  variable,
+  whole,
+  wholeOr,
+} from './config-kinds.ts';
 
 /** Every variable that the orchestrator and the dispatcher read. */
 export const variables = {

@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { DockerHost } from '../infra/runtime/docker/hosts.ts';
-import { type ConfigVariable, variables } from './config-variables.ts';
+import type { ConfigVariable } from './config-kinds.ts';
+import { variables } from './config-variables.ts';
 
 /** Everything that can be set, parsed. Paths are absolute. Null where nothing was given and there is no default. */
 export interface Config {
