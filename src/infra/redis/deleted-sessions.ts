@@ -4,6 +4,8 @@ import type { DeletedSessions } from '../../services/sessions/ports.ts';
 import { keys } from './keys.ts';
 
 const REMEMBERED = 100_000;
+/** Longer than any worker stays away that could still come back with an old epoch. */
+const OWNER_KEPT_MS = 30 * 24 * 3_600_000;
 
 export const createDeletedSessions = (redis: Redis, clock: Clock): DeletedSessions => ({
   async add(sessionId) {
@@ -11,6 +13,8 @@ export const createDeletedSessions = (redis: Redis, clock: Clock): DeletedSessio
       .multi()
       .zadd(keys.sessionsDeleted, clock.nowMs(), sessionId)
       .zremrangebyrank(keys.sessionsDeleted, 0, -REMEMBERED - 1)
+      .pexpire(keys.owner(sessionId), OWNER_KEPT_MS)
+      .pexpire(keys.outboxEnded(sessionId), OWNER_KEPT_MS)
       .exec();
   },
   async has(sessionId) {
