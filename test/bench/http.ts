@@ -25,7 +25,6 @@ const SCALE: Pick<CycleOrder, 'sessions' | 'lanes' | 'warmSeconds' | 'seconds'> 
  */
 export async function bench(report: Report): Promise<void> {
   const client = startCycleClient();
-  const system = await startSystem(1, { LOG_LEVEL: 'info' });
   try {
     const bare = await bareServer('bare', client);
     report({ figure: 'bare node:http, a small JSON body', value: bare.perSecond, unit: 'requests/s' });
@@ -39,10 +38,25 @@ export async function bench(report: Report): Promise<void> {
       ratio: plain.perSecond / bare.perSecond,
     });
     report({ figure: 'plain Express, CPU', value: plain.cpuMicros, unit: 'µs/request' });
-    const bull = await bullmq(system.redis.url, report);
-    await cycles(client, system, bare, bull, report);
+    await withSystem({}, async (system) => {
+      const bull = await bullmq(system.redis.url, report);
+      await cycles({ client, system, bare, bull, report }, WAYS, '');
+    });
+    await withSystem({ PROMISE_TASKS_IN: 'redis' }, async (system) => {
+      const bull = await bullmq(system.redis.url, () => undefined);
+      const ways = WAYS.filter(([, how]) => how === 'cycle');
+      await cycles({ client, system, bare, bull, report }, ways, ', promised in Redis alone');
+    });
   } finally {
     client.stop();
+  }
+}
+
+async function withSystem(env: Record<string, string>, use: (system: BenchSystem) => Promise<void>) {
+  const system = await startSystem(1, { LOG_LEVEL: 'info', ...env });
+  try {
+    await use(system);
+  } finally {
     await system.stop();
   }
 }
@@ -58,24 +72,30 @@ async function bareServer(kind: string, client: CycleClient): Promise<Measured> 
   }
 }
 
-async function cycles(
-  client: CycleClient,
-  system: BenchSystem,
-  bare: Measured,
-  bull: number,
-  report: Report,
-): Promise<void> {
+const WAYS = [
+  ['enqueue, claim, ack', 'cycle', 1],
+  ['enqueue, then ack and claim in one request', 'next', 1],
+  [`enqueue, claim, ack, ${BATCH} a request`, 'cycle', BATCH],
+  [`enqueue, then ack and claim, ${BATCH} a request`, 'next', BATCH],
+] as const;
+
+interface Bench {
+  client: CycleClient;
+  system: BenchSystem;
+  bare: Measured;
+  /** Jobs a second of BullMQ. */
+  bull: number;
+  report: Report;
+}
+
+async function cycles(bench: Bench, ways: readonly (typeof WAYS)[number][], suffix: string): Promise<void> {
+  const { client, system, bare, bull, report } = bench;
   const redis = createRedis({ url: system.redis.url, name: 'bench', log: silentLogger });
   const pid = system.orchestrators[0]?.pid ?? 0;
   const urls = system.orchestrators.map(({ url }) => url);
-  const ways = [
-    ['enqueue, claim, ack', 'cycle', 1],
-    ['enqueue, then ack and claim in one request', 'next', 1],
-    [`enqueue, claim, ack, ${BATCH} a request`, 'cycle', BATCH],
-    [`enqueue, then ack and claim, ${BATCH} a request`, 'next', BATCH],
-  ] as const;
   try {
-    for (const [figure, how, batch] of ways) {
+    for (const [name, how, batch] of ways) {
+      const figure = name + suffix;
       const order = { ...SCALE, enqueueUrls: urls, workerUrls: urls, headers: system.headers, how, batch };
       const got = await client.run(order, [pid]);
       const baseline = batch > 1 ? 'BullMQ, add to processed' : 'the bare requests';
@@ -94,7 +114,11 @@ async function cycles(
         unit: 'ms',
       });
     }
-    report({ figure: 'memory of the orchestrator (RSS)', value: rssBytes(pid) / 2 ** 20, unit: 'MiB' });
+    report({
+      figure: `memory of the orchestrator (RSS)${suffix}`,
+      value: rssBytes(pid) / 2 ** 20,
+      unit: 'MiB',
+    });
   } finally {
     redis.disconnect();
   }
