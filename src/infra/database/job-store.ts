@@ -12,7 +12,7 @@ import type { JobsTable } from './schema.ts';
 /** Contacts per row of `job_contacts`, and per step of the dispatcher. */
 export const CONTACTS_PER_SLICE = 1000;
 /** Rows per INSERT statement. */
-const SLICES_PER_INSERT = 50;
+const SLICES_PER_INSERT = 10;
 
 export function createJobStore(database: Database, clock: Clock): JobStore {
   const { db } = database;
@@ -28,12 +28,10 @@ export function createJobStore(database: Database, clock: Clock): JobStore {
           .onConflict((conflict) => conflict.doNothing())
           .executeTakeFirst();
         if (!numInsertedOrUpdatedRows) return false;
-        const slices = slicesOf(job.id, job.contacts);
-        for (let at = 0; at < slices.length; at += SLICES_PER_INSERT) {
-          await tx
-            .insertInto('job_contacts')
-            .values(slices.slice(at, at + SLICES_PER_INSERT))
-            .execute();
+        const each = SLICES_PER_INSERT * CONTACTS_PER_SLICE;
+        for (let from = 0; from < job.contacts.length; from += each) {
+          const slices = slicesOf(job.id, job.contacts.slice(from, from + each), from);
+          await tx.insertInto('job_contacts').values(slices).execute();
         }
         return true;
       });
@@ -166,11 +164,11 @@ function jobRow(job: NewJob, now: string) {
   };
 }
 
-function slicesOf(jobId: string, contacts: readonly Contact[]) {
+function slicesOf(jobId: string, contacts: readonly Contact[], from: number) {
   const slices: { job_id: string; first: number; contacts: string }[] = [];
   for (let first = 0; first < contacts.length; first += CONTACTS_PER_SLICE) {
     const slice = contacts.slice(first, first + CONTACTS_PER_SLICE);
-    slices.push({ job_id: jobId, first, contacts: JSON.stringify(slice) });
+    slices.push({ job_id: jobId, first: from + first, contacts: JSON.stringify(slice) });
   }
   return slices;
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { conflict, invalid, messageOf, notFound } from '../../kernel/errors.ts';
 import { newJobId } from '../../kernel/ids.ts';
+import { inTurns } from '../../kernel/in-turns.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type { MessageRequest } from '../../protocol/messages.ts';
 import type { JobQueue, JobRecord, JobStore, SessionDirectory } from './ports.ts';
@@ -79,7 +80,7 @@ export function createIntake(deps: IntakeDependencies): Intake {
     async accept({ request, headerKey, image }) {
       checkContent(request, image);
       const key = idempotencyKey(request, headerKey);
-      const digest = digestOf(request, image);
+      const digest = await digestOf(request, image);
       // Before everything that depends on the present: a repeat gets its answer also after the job has expired.
       const earlier = key === null ? null : await store.findByKey(key);
       if (earlier) return repeat(earlier, digest);
@@ -146,11 +147,17 @@ function repeat(job: JobRecord, digest: string): Accepted {
   return { jobId: job.id, received: job.received, hasImage: job.mediaRef !== null, repeated: true };
 }
 
-/** Of what was asked for, not of how it was written down: spaces and the order of keys do not matter. */
-function digestOf(request: MessageRequest, image: Uint8Array | null): string {
+/**
+ * Of what was asked for, not of how it was written down: spaces and the order of keys do not matter. The SHA-256 of
+ * [contacts, message, image, session, tenant, not before, expires at] as JSON.
+ */
+async function digestOf(request: MessageRequest, image: Uint8Array | null): Promise<string> {
   const { contacts, message, sessionId, tenant, notBeforeMs, expiresAtMs } = request;
   const imageDigest = image === null ? null : createHash('sha256').update(image).digest('hex');
-  return createHash('sha256')
-    .update(JSON.stringify([contacts, message, imageDigest, sessionId, tenant, notBeforeMs, expiresAtMs]))
-    .digest('hex');
+  const digest = createHash('sha256').update('[[');
+  for await (const { piece, from } of inTurns(contacts)) {
+    digest.update(from === 0 ? '' : ',').update(JSON.stringify(piece).slice(1, -1));
+  }
+  const rest = [message, imageDigest, sessionId, tenant, notBeforeMs, expiresAtMs];
+  return digest.update(`],${JSON.stringify(rest).slice(1)}`).digest('hex');
 }

@@ -58,7 +58,7 @@ export function messageRoutes({ intake, jobs }: { intake: Intake; jobs: Jobs }):
       async ({ req, res }) => {
         const headerKey = parseIdempotencyKey(req.get('idempotency-key'));
         const { data, image } = await readMessageBody(req, res);
-        const request = parseMessageRequest(data);
+        const request = await parseMessageRequest(data);
         const { jobId, received, hasImage } = await intake.accept({ request, headerKey, image });
         return { status: 'ok', received, hasImage, jobId };
       },
