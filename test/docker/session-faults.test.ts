@@ -23,13 +23,20 @@ describe.skipIf(trouble !== null)(
     let engine: TestEngine | undefined;
     let box: FleetSandbox | undefined;
     afterEach(async () => {
-      for (const { id } of (await box?.call('GET', '/api/sessions'))?.body.sessions ?? [])
-        await box?.call('DELETE', `/api/sessions/${id}`);
-      await eventually(async () => !engine || (await leftovers(engine).catch(() => '')).length <= 12, 30_000);
-      await box?.stop();
-      box = undefined;
-      await engine?.stop();
-      engine = undefined;
+      try {
+        for (const { id } of (await box?.call('GET', '/api/sessions'))?.body.sessions ?? [])
+          await box?.call('DELETE', `/api/sessions/${id}`);
+        // Only waits: what a create leaves that the engine's own end cut off goes with the engine.
+        await eventually(
+          async () => !engine || (await leftovers(engine).catch(() => '')).length <= 12,
+          20_000,
+        ).catch(() => undefined);
+      } finally {
+        await box?.stop();
+        box = undefined;
+        await engine?.stop();
+        engine = undefined;
+      }
     });
 
     const start = async (image = LIGHT_IMAGE, over: SandboxOptions = {}) => {

@@ -12,6 +12,8 @@ export async function lockEngine(path: string): Promise<() => Promise<void>> {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
     const holder = Number(await readFile(path, 'utf8').catch(() => '0'));
+    // Nobody but us could give it back: a test before has not stopped its engine.
+    if (holder === process.pid) throw new Error(`this process itself still holds ${path}`);
     if (holder > 0 && !isAlive(holder)) await rm(path, { force: true });
     if (performance.now() > deadline) throw new Error(`another run holds ${path}`);
     await sleep(200);
