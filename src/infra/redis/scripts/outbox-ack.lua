@@ -8,7 +8,8 @@
 -- include: outbox
 -- include: many
 
-local now, kept_ms, most_kept = now_ms(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local now, most_kept = now_ms(ARGV[1]), tonumber(ARGV[3])
+local now_text, oldest_text = whole(now), '(' .. whole(now - tonumber(ARGV[2]))
 
 local function remove_dead(dead, raw)
   for _, entry in ipairs(redis.call('LRANGE', dead, 0, -1)) do
@@ -18,36 +19,71 @@ local function remove_dead(dead, raw)
   return 0
 end
 
+-- Takes raw strings off the processing list. Most often a worker acknowledges all that it holds: then the list goes.
+-- Result per raw string whether it was there
+local function take_off(processing, raws)
+  local there = {}
+  if #raws > 1 then
+    local held, count = {}, 0
+    for _, raw in ipairs(redis.call('LRANGE', processing, 0, -1)) do
+      if held[raw] then -- the same string twice
+        count = -1
+        break
+      end
+      held[raw], count = true, count + 1
+    end
+    for i, raw in ipairs(raws) do
+      if held[raw] == true then held[raw], there[i], count = i, true, count - 1 end
+    end
+    if count == 0 then
+      redis.call('DEL', processing)
+      return there
+    end
+  end
+  for i, raw in ipairs(raws) do there[i] = redis.call('LREM', processing, -1, raw) > 0 end
+  return there
+end
+
+-- Late: only what the outbox still knows is worth a search.
+local function take_off_late(session, ids, raw, id)
+  if id and redis.call('SISMEMBER', ids, id) == 0 then return false end
+  return redis.call('LREM', KEYS[1] .. session, -1, raw) > 0 or remove_dead(KEYS[4] .. session, raw) > 0
+end
+
 local function ack(session, first, count)
   local queue, processing, leases = KEYS[1] .. session, KEYS[2] .. session, KEYS[3] .. session
   local ids, ended = KEYS[5] .. session, KEYS[6] .. session
-  local done = 0
-  for i = first, first + 2 * count - 2, 2 do
-    local raw = ARGV[i]
+  local raws = {}
+  for i = 1, count do raws[i] = ARGV[first + 2 * i - 2] end
+  local there, done, known, whatsapp_ids = take_off(processing, raws), {}, {}, {}
+  for i, raw in ipairs(raws) do
     local id = task_id(raw)
-    local removed = redis.call('LREM', processing, -1, raw)
-    -- Late: only what the outbox still knows is worth a search.
-    if removed == 0 and (not id or redis.call('SISMEMBER', ids, id) == 1) then
-      removed = redis.call('LREM', queue, -1, raw)
-      if removed == 0 then removed = remove_dead(KEYS[4] .. session, raw) end
-    end
-    if removed > 0 then
-      done = done + 1
-      local lease, field = read_lease(leases, raw)
-      redis.call('HDEL', leases, field)
-      if id then
-        redis.call('SREM', ids, id)
-        redis.call('ZADD', ended, whole(now), id)
-        say('sent', session, id, whole(lease and lease.deliveries or 0), ARGV[i + 1])
-      end
+    if there[i] or take_off_late(session, ids, raw, id) then
+      done[#done + 1] = raw
+      known[#done], whatsapp_ids[#done] = id or false, ARGV[first + 2 * i - 1]
     end
   end
-  if done > 0 then
-    redis.call('ZREMRANGEBYSCORE', ended, '-inf', '(' .. whole(now - kept_ms))
+  local queued = redis.call('LLEN', queue)
+  if #done == 0 then return { 0, queued } end
+
+  local found, fields = read_leases(leases, done)
+  redis.call('HDEL', leases, unpack(fields))
+  local gone, scored = {}, {}
+  for i = 1, #done do
+    if known[i] then
+      gone[#gone + 1] = known[i]
+      scored[2 * #gone - 1], scored[2 * #gone] = now_text, known[i]
+      say('sent', session, known[i], whole(found[i] and found[i].deliveries or 0), whatsapp_ids[i])
+    end
+  end
+  if #gone > 0 then
+    redis.call('SREM', ids, unpack(gone))
+    redis.call('ZADD', ended, unpack(scored))
+    redis.call('ZREMRANGEBYSCORE', ended, '-inf', oldest_text)
     redis.call('ZREMRANGEBYRANK', ended, 0, -(most_kept + 1))
-    forget_if_empty(KEYS[7], session, queue, processing)
   end
-  return { done, redis.call('LLEN', queue) }
+  if queued == 0 then forget_if_empty(KEYS[7], session, queue, processing) end
+  return { #done, queued }
 end
 
 local results, at = {}, 4

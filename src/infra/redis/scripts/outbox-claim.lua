@@ -15,13 +15,17 @@
 -- include: many
 
 local now, max_deliveries, ledger = now_ms(ARGV[1]), tonumber(ARGV[4]), KEYS[8]
+local text_lease_ms, media_lease_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
+local now_text = whole(now)
 local MOST_BURIED = 500
 
 -- What is in flight: the same request again, free to be served again, or somebody's until when.
 local function in_flight(processing, leases, epoch, request)
   local same, free, until_ms = {}, {}, nil
-  for _, raw in ipairs(redis.call('LRANGE', processing, 0, -1)) do
-    local lease = read_lease(leases, raw)
+  local raws = redis.call('LRANGE', processing, 0, -1)
+  local known = read_leases(leases, raws)
+  for i, raw in ipairs(raws) do
+    local lease = known[i]
     if not lease then
       free[#free + 1] = { raw = raw, sequence = 0 }
     elseif lease.deadline <= now or epoch > lease.epoch then
@@ -46,38 +50,69 @@ end
 
 -- Takes the next few off the queue; what may not be served any more is buried.
 local function take(session, queue, leases, most)
-  local batch, fields, lease_ms, buried = {}, {}, 0, 0
+  local batch, taken, lease_ms, buried = {}, {}, 0, 0
   while #batch < most and buried < MOST_BURIED do
-    local raw = redis.call('RPOP', queue)
-    if not raw then break end
-    local lease, field = read_lease(leases, raw)
-    local deliveries = lease and lease.deliveries or 0
-    if fields[field] then -- the same string twice: leases cannot tell them apart, so one after the other
-      redis.call('RPUSH', queue, raw)
-      break
-    elseif has_expired(raw, now) then
-      bury(KEYS[4] .. session, leases, ledger, session, raw, field, 'expired', deliveries, now)
-      buried = buried + 1
-    elseif deliveries >= max_deliveries then
-      bury(KEYS[4] .. session, leases, ledger, session, raw, field, 'delivery_limit', deliveries, now)
-      buried = buried + 1
-    else
-      fields[field] = true
-      batch[#batch + 1] = { raw = raw, field = field, lease = lease, deliveries = deliveries + 1 }
-      local media = string.find(raw, '"mode":"image"', 1, true)
-      lease_ms = math.max(lease_ms, tonumber(media and ARGV[3] or ARGV[2]))
+    local raws = redis.call('RPOP', queue, most - #batch)
+    if not raws then break end
+    local known, fields = read_leases(leases, raws)
+    for i, raw in ipairs(raws) do
+      local lease, field = known[i], fields[i]
+      local deliveries = lease and lease.deliveries or 0
+      if taken[field] then -- the same string twice: leases cannot tell them apart, so one after the other
+        for last = #raws, i, -1 do redis.call('RPUSH', queue, raws[last]) end
+        return batch, lease_ms, buried
+      elseif has_expired(raw, now) then
+        bury(KEYS[4] .. session, leases, ledger, session, raw, field, 'expired', deliveries, now)
+        buried = buried + 1
+      elseif deliveries >= max_deliveries then
+        bury(KEYS[4] .. session, leases, ledger, session, raw, field, 'delivery_limit', deliveries, now)
+        buried = buried + 1
+      else
+        taken[field] = true
+        batch[#batch + 1] = { raw = raw, field = field, lease = lease, deliveries = deliveries + 1 }
+        local media = string.find(raw, '"mode":"image"', 1, true)
+        lease_ms = math.max(lease_ms, media and media_lease_ms or text_lease_ms)
+      end
     end
   end
   return batch, lease_ms, buried
 end
 
+-- Tasks that somebody pushed by hand become known here; their raw strings go along, for the record. What was known
+-- is only said to have been claimed.
+local function announce(session, ids_key, batch)
+  local ids, words = {}, { session }
+  for _, entry in ipairs(batch) do ids[#ids + 1] = entry.id end
+  if #ids == 0 then return end
+  local known = redis.call('SMISMEMBER', ids_key, unpack(ids))
+  local at, fresh = 0, {}
+  for _, entry in ipairs(batch) do
+    if entry.id then
+      at = at + 1
+      if known[at] == 1 or fresh[entry.id] then
+        words[#words + 1], words[#words + 2] = entry.id, whole(entry.deliveries)
+      else
+        fresh[entry.id] = true
+        redis.call('SADD', ids_key, entry.id)
+        redis.call('SADD', KEYS[7], session)
+        record(ledger, 'claimed', session, entry.id, now, 'n', whole(entry.deliveries), 'p', entry.raw)
+      end
+    end
+  end
+  if #words > 1 then say('claimed', unpack(words)) end
+end
+
 local function claim(session, epoch, request, claim_id, most)
   local queue, processing, leases = KEYS[1] .. session, KEYS[2] .. session, KEYS[3] .. session
-  local ids, owner = KEYS[5] .. session, KEYS[6] .. session
-  if is_stale(owner, epoch) then return { 'stale' } end
-  redis.call('HSET', owner, 'seenAt', whole(now))
+  local owner = KEYS[6] .. session
+  local known = redis.call('HMGET', owner, 'epoch', 'notBefore', 'sequence')
+  if epoch > 0 and epoch < tonumber(known[1] or '0') then return { 'stale' } end
+  local noted = { 'seenAt', now_text }
+  if epoch > tonumber(known[1] or '0') then noted[3], noted[4] = 'epoch', whole(epoch) end
 
   local same, free, until_ms = in_flight(processing, leases, epoch, request)
+  local not_before = tonumber(known[2] or '0')
+  if #same > 0 or until_ms or not_before > now then redis.call('HSET', owner, unpack(noted)) end
   if #same > 0 then return same_again(same) end
   if until_ms then return { 'held', until_ms - now } end
 
@@ -87,8 +122,6 @@ local function claim(session, epoch, request, claim_id, most)
     redis.call('LREM', processing, -1, entry.raw)
     put_back(queue, leases, entry.raw, entry.sequence)
   end
-
-  local not_before = tonumber(redis.call('HGET', owner, 'notBefore') or '0')
   if not_before > now then
     if redis.call('EXISTS', queue) == 0 then return { 'empty' } end
     return { 'delayed', not_before - now }
@@ -96,32 +129,34 @@ local function claim(session, epoch, request, claim_id, most)
 
   local batch, lease_ms, buried = take(session, queue, leases, most)
   if #batch == 0 then
+    redis.call('HSET', owner, unpack(noted))
     if buried >= MOST_BURIED then return { 'again' } end
     forget_if_empty(KEYS[7], session, queue, processing)
     return { 'empty' }
   end
 
-  local result, words = { 'tasks', claim_id, lease_ms, 0 }, { session }
-  for _, entry in ipairs(batch) do
-    local raw = entry.raw
-    local sequence = entry.lease and entry.lease.sequence or 0
-    if sequence == 0 then sequence = redis.call('HINCRBY', owner, 'sequence', 1) end
-    write_lease(leases, entry.field, {
-      epoch = epoch, claim = claim_id, request = request, deadline = now + lease_ms,
-      deliveries = entry.deliveries, sequence = sequence,
-    })
-    redis.call('LPUSH', processing, raw)
-    local id = task_id(raw)
-    -- A task that somebody pushed by hand becomes known here; its raw string goes along, for the record.
-    if id and redis.call('SADD', ids, id) == 1 then
-      redis.call('SADD', KEYS[7], session)
-      record(ledger, 'claimed', session, id, now, 'n', whole(entry.deliveries), 'p', raw)
-    elseif id then
-      words[#words + 1], words[#words + 2] = id, whole(entry.deliveries)
+  local result = { 'tasks', claim_id, lease_ms, 0 }
+  local raws, written, sequence = {}, {}, tonumber(known[3] or '0')
+  local deadline = now + lease_ms
+  for i, entry in ipairs(batch) do
+    local own = entry.lease and entry.lease.sequence or 0
+    if own == 0 then
+      sequence = sequence + 1
+      own = sequence
     end
-    result[#result + 1], result[#result + 2] = raw, entry.deliveries
+    raws[i] = entry.raw
+    entry.id = task_id(entry.raw)
+    written[2 * i - 1], written[2 * i] = entry.field, lease_text({
+      epoch = epoch, claim = claim_id, request = request, deadline = deadline,
+      deliveries = entry.deliveries, sequence = own,
+    })
+    result[#result + 1], result[#result + 2] = entry.raw, entry.deliveries
   end
-  if #words > 1 then say('claimed', unpack(words)) end
+  noted[#noted + 1], noted[#noted + 2] = 'sequence', whole(sequence)
+  redis.call('HSET', owner, unpack(noted))
+  redis.call('HSET', leases, unpack(written))
+  redis.call('LPUSH', processing, unpack(raws))
+  announce(session, KEYS[5] .. session, batch)
   return result
 end
 

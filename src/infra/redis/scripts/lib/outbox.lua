@@ -3,7 +3,7 @@
 -- when a task goes back to the queue, as the memory of its deliveries and of its place. Whether it is in force is
 -- said by the raw string standing in the processing list.
 
-local function whole(number) return string.format('%.0f', number) end
+local function whole(number) return string.format('%d', number) end
 
 -- Milliseconds of Redis' own clock. The offset is 0 but in tests, which jump over leases with it.
 local function now_ms(offset)
@@ -11,25 +11,41 @@ local function now_ms(offset)
   return time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(offset)
 end
 
-local function read_lease(leases, raw)
-  local field = redis.sha1hex(raw)
-  local text = redis.call('HGET', leases, field)
-  if not text then return nil, field end
+local function parse_lease(text)
+  if not text then return nil end
   local epoch, claim, request, deadline, deliveries, sequence =
     string.match(text, '^(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)|(%d+)$')
-  if not epoch then return nil, field end
+  if not epoch then return nil end
   return {
     epoch = tonumber(epoch), claim = claim, request = request, deadline = tonumber(deadline),
     deliveries = tonumber(deliveries), sequence = tonumber(sequence),
-  }, field
+  }
 end
 
-local function write_lease(leases, field, lease)
-  redis.call('HSET', leases, field, table.concat({
+local function lease_text(lease)
+  return table.concat({
     whole(lease.epoch), lease.claim, lease.request, whole(lease.deadline),
     whole(lease.deliveries), whole(lease.sequence),
-  }, '|'))
+  }, '|')
 end
+
+local function read_lease(leases, raw)
+  local field = redis.sha1hex(raw)
+  return parse_lease(redis.call('HGET', leases, field)), field
+end
+
+-- The leases (nil where there is none, so not a sequence) and fields of many raw strings, with one command.
+local function read_leases(leases, raws)
+  local fields, found = {}, {}
+  for i = 1, #raws do fields[i] = redis.sha1hex(raws[i]) end
+  if #fields > 0 then
+    local texts = redis.call('HMGET', leases, unpack(fields))
+    for i = 1, #fields do found[i] = parse_lease(texts[i]) end
+  end
+  return found, fields
+end
+
+local function write_lease(leases, field, lease) redis.call('HSET', leases, field, lease_text(lease)) end
 
 -- Our own tasks start with their id; those of others are decoded.
 local function task_id(raw)
