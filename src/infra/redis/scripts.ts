@@ -8,7 +8,6 @@ import type { IncarnationFence } from './incarnation.ts';
 const SCRIPT_DIR = fileURLToPath(new URL('./scripts/', import.meta.url));
 
 type ScriptArgument = string | number;
-type Command = (keyCount: number, ...rest: ScriptArgument[]) => Promise<unknown>;
 
 /**
  * What also runs on a server that has lost data: what is true whatever was lost, what only says who leads, and
@@ -44,21 +43,20 @@ export class ScriptRunner {
   readonly #sources: ReadonlyMap<string, string>;
   #digests = new Map<string, string>();
   #digestsOf: string | undefined;
+  readonly #digestsAnywhere = new Map<string, string>();
   readonly #loading = new Map<string, Promise<void>>();
 
   constructor(redis: Redis, fence?: IncarnationFence) {
     this.#redis = redis;
     this.#fence = fence;
     this.#sources = loadScripts();
-    for (const [name, lua] of this.#sources) redis.defineCommand(commandName(name), { lua });
   }
 
   /** @throws ReplyError as Redis gives it; FlotillaError `redis_restoring` */
   run(name: string, scriptKeys: readonly string[], args: readonly ScriptArgument[]): Promise<unknown> {
     if (!this.#sources.has(name)) throw new Error(`no Lua script named ${name}`);
     if (this.#fence && !UNFENCED.has(name)) return this.#runFenced(this.#fence, name, scriptKeys, args);
-    const command = (this.#redis as unknown as Record<string, Command>)[commandName(name)] as Command;
-    return command.call(this.#redis, scriptKeys.length, ...scriptKeys, ...args);
+    return this.#runAnywhere(name, scriptKeys, args);
   }
 
   /**
@@ -71,6 +69,21 @@ export class ScriptRunner {
     if (this.#fence) await this.run('settled', [], []);
     if (this.#fence?.settled !== before) throw restartedMeanwhile();
     return value;
+  }
+
+  /** On whatever server answers: the text alone is the script. */
+  async #runAnywhere(
+    name: string,
+    scriptKeys: readonly string[],
+    args: readonly ScriptArgument[],
+  ): Promise<unknown> {
+    const rest = [scriptKeys.length, ...scriptKeys, ...args] as const;
+    try {
+      return await this.#redis.evalsha(this.#digest(ANYWHERE, name), ...rest);
+    } catch (error) {
+      if (!isUnknownScript(error)) throw error;
+      return await this.#redis.eval(this.#textOf(ANYWHERE, name), ...rest);
+    }
   }
 
   async #runFenced(
@@ -90,7 +103,7 @@ export class ScriptRunner {
           ...args,
         );
       } catch (error) {
-        if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error;
+        if (!isUnknownScript(error)) throw error;
         await this.#load(await fence.check(), name);
       }
     }
@@ -119,27 +132,33 @@ export class ScriptRunner {
   }
 
   #digest(runId: string, name: string): string {
-    if (this.#digestsOf !== runId) {
+    if (runId !== ANYWHERE && this.#digestsOf !== runId) {
       this.#digestsOf = runId;
       this.#digests = new Map();
     }
-    const known = this.#digests.get(name);
+    const digests = runId === ANYWHERE ? this.#digestsAnywhere : this.#digests;
+    const known = digests.get(name);
     if (known !== undefined) return known;
     const digest = createHash('sha1').update(this.#textOf(runId, name)).digest('hex');
-    this.#digests.set(name, digest);
+    digests.set(name, digest);
     return digest;
   }
 
   /** The first line may be a shebang, and has to stay the first. */
   #textOf(runId: string, name: string): string {
-    return `${this.#sources.get(name) ?? ''}\n-- for the server ${runId}\n`;
+    const source = this.#sources.get(name) ?? '';
+    return runId === ANYWHERE ? source : `${source}\n-- for the server ${runId}\n`;
   }
 }
 
 const restartedMeanwhile = () =>
   unavailable('redis_restoring', 'Redis was started anew meanwhile; try again.', { retryAfterSeconds: 1 });
 
-const commandName = (script: string): string => `flotilla:${script}`;
+/** In place of a run id, for scripts that are not tied to one server. */
+const ANYWHERE = '';
+
+const isUnknownScript = (error: unknown): boolean =>
+  error instanceof Error && error.message.startsWith('NOSCRIPT');
 
 let cache: Map<string, string> | undefined;
 

@@ -20,6 +20,7 @@ import type {
 import { HintChannel } from './hint-channel.ts';
 import { killRest, killTree, ProcessRecords } from './leftovers.ts';
 import { statsOf } from './process-stats.ts';
+import { SessionTurns } from './session-turns.ts';
 import { readLastLines, removeLog, WorkerLog } from './worker-log.ts';
 import { BUILT_IN, checkRelease, workerProgram } from './worker-release.ts';
 
@@ -59,7 +60,7 @@ export class ProcessRuntime
   readonly #options: ProcessRuntimeOptions;
   readonly #workers = new Map<string, Running>();
   /** Calls for one session go one after the other. */
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #turns = new SessionTurns();
   readonly #hints = new HintChannel<RuntimeHint>();
   readonly #records: ProcessRecords;
   readonly #setpriv: string | undefined;
@@ -93,7 +94,7 @@ export class ProcessRuntime
   }
 
   ensure(spec: WorkerSpec): Promise<ObservedWorker> {
-    return this.#inTurn(spec.sessionId, async () => {
+    return this.#turns.take(spec.sessionId, async () => {
       const present = this.#workers.get(spec.sessionId);
       if (present && present.spec.epoch === spec.epoch) return this.#observe(present);
       if (present && present.spec.epoch > spec.epoch) {
@@ -121,7 +122,7 @@ export class ProcessRuntime
   }
 
   remove(sessionId: string): Promise<void> {
-    return this.#inTurn(sessionId, async () => {
+    return this.#turns.take(sessionId, async () => {
       const worker = this.#workers.get(sessionId);
       if (worker) await this.#forget(worker);
     });
@@ -232,18 +233,6 @@ export class ProcessRuntime
       ranMs: end ? end.ranMs : this.#options.clock.monotonicMs() - startedAt,
       exit: end ? { code: end.code, signal: end.signal, cause: null, lastLines: log.lastLines } : null,
     };
-  }
-
-  #inTurn<T>(sessionId: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(sessionId) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    const done = mine
-      .catch(() => undefined)
-      .then(() => {
-        if (this.#turns.get(sessionId) === done) this.#turns.delete(sessionId);
-      });
-    this.#turns.set(sessionId, done);
-    return mine;
   }
 
   #logPath(sessionId: string): string {

@@ -40,10 +40,10 @@ const RUNTIMES: Record<string, (settings: RuntimeSettings) => AnyRuntime> = {
     if (!docker) throw new RuntimeNotInBuildError('WORKER_RUNTIME=docker needs DOCKER_HOSTS.');
     return new DockerRuntime({ ...docker, logDir: join(dataDir, 'logs'), clock, log });
   },
-  swarm: ({ docker, clock, log }) => {
+  swarm: ({ docker, dataDir, clock, log }) => {
     if (!docker) throw new RuntimeNotInBuildError('WORKER_RUNTIME=swarm needs DOCKER_HOSTS.');
     const { hosts: managers, image, fleetId } = docker;
-    return new SwarmRuntime({ managers, image, fleetId, clock, log });
+    return new SwarmRuntime({ managers, image, fleetId, logDir: join(dataDir, 'logs'), clock, log });
   },
 };
 

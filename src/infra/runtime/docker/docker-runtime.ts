@@ -1,6 +1,4 @@
-import type { Clock } from '../../../kernel/clock.ts';
 import { conflict, FlotillaError, messageOf, unavailable } from '../../../kernel/errors.ts';
-import type { Logger } from '../../../kernel/log.ts';
 import {
   ENGINE_UNREACHABLE,
   type EnsureOptions,
@@ -18,7 +16,9 @@ import {
   type WorkerSpec,
   type WorkerStats,
 } from '../../../services/fleet/ports.ts';
+import type { EngineRuntimeOptions } from '../engine-options.ts';
 import { HintChannel } from '../hint-channel.ts';
+import { SessionTurns } from '../session-turns.ts';
 import { checkReference, proxyMark } from './container-spec.ts';
 import { endWorker } from './end-worker.ts';
 import { statusOf } from './engine-errors.ts';
@@ -27,19 +27,10 @@ import { HostLists } from './host-lists.ts';
 import { type DockerHost, NO_LIMIT } from './hosts.ts';
 import { KeptLogs } from './kept-logs.ts';
 
-export interface DockerRuntimeOptions {
+export interface DockerRuntimeOptions extends EngineRuntimeOptions {
   hosts: readonly DockerHost[];
-  /** Tells the workers of this fleet from those of others on the same engine. */
-  fleetId: string;
-  /** Of a worker. */
-  image: string;
-  clock: Clock;
-  log: Logger;
   /** On each host. */
   startsAtOnce?: number;
-  /** Where the last lines of removed workers are kept; nowhere by default. */
-  logDir?: string;
-  silentMs?: number;
 }
 
 const CREATE_ATTEMPTS = 3;
@@ -57,7 +48,7 @@ export class DockerRuntime
   readonly #lists: HostLists;
   readonly #keptLogs: KeptLogs | null;
   /** Calls for one session go one after the other. */
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #turns = new SessionTurns();
 
   constructor(options: DockerRuntimeOptions) {
     this.#options = options;
@@ -108,7 +99,7 @@ export class DockerRuntime
   }
 
   ensure(spec: WorkerSpec, options: EnsureOptions = {}): Promise<ObservedWorker> {
-    return this.#inTurn(spec.sessionId, () => this.#ensure(spec, options));
+    return this.#turns.take(spec.sessionId, () => this.#ensure(spec, options));
   }
 
   async stop(sessionId: string, { graceMs }: StopOptions): Promise<void> {
@@ -117,7 +108,7 @@ export class DockerRuntime
   }
 
   remove(sessionId: string): Promise<void> {
-    return this.#inTurn(sessionId, () => this.#whereItIs(sessionId, (host) => host.remove(sessionId)));
+    return this.#turns.take(sessionId, () => this.#whereItIs(sessionId, (host) => host.remove(sessionId)));
   }
 
   async list(): Promise<ObservedWorker[]> {
@@ -253,27 +244,17 @@ export class DockerRuntime
   #replaced({ sessionId, epoch, node, unknown }: ObservedWorker): void {
     const host = this.#hosts.find(({ name }) => name === node);
     if (!host || unknown !== undefined || this.#turns.has(sessionId)) return;
-    this.#inTurn(sessionId, async () => {
-      if ((await host.find(sessionId))?.epoch === epoch) await host.remove(sessionId);
-    }).catch((error: unknown) => {
-      this.#options.log.debug({ sessionId, error: messageOf(error) }, 'an old worker could not be removed');
-    });
+    this.#turns
+      .take(sessionId, async () => {
+        if ((await host.find(sessionId))?.epoch === epoch) await host.remove(sessionId);
+      })
+      .catch((error: unknown) => {
+        this.#options.log.debug({ sessionId, error: messageOf(error) }, 'an old worker could not be removed');
+      });
   }
 
   async #whereItIs(sessionId: string, act: (host: EngineHost) => Promise<void>): Promise<void> {
     await Promise.all(this.#lists.candidates(sessionId).map(act));
-  }
-
-  #inTurn<T>(sessionId: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(sessionId) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    const done = mine
-      .catch(() => undefined)
-      .then(() => {
-        if (this.#turns.get(sessionId) === done) this.#turns.delete(sessionId);
-      });
-    this.#turns.set(sessionId, done);
-    return mine;
   }
 }
 

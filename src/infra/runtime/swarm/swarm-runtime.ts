@@ -1,6 +1,4 @@
-import type { Clock } from '../../../kernel/clock.ts';
 import { conflict, FlotillaError, messageOf, unavailable } from '../../../kernel/errors.ts';
-import type { Logger } from '../../../kernel/log.ts';
 import type {
   EnsureOptions,
   ImageSource,
@@ -19,6 +17,9 @@ import type {
 import { checkReference } from '../docker/container-spec.ts';
 import { reasonOf, statusOf } from '../docker/engine-errors.ts';
 import type { DockerHost } from '../docker/hosts.ts';
+import { KEPT_LINES, KeptLogs } from '../docker/kept-logs.ts';
+import type { EngineRuntimeOptions } from '../engine-options.ts';
+import { SessionTurns } from '../session-turns.ts';
 import { FleetNetwork } from './fleet-network.ts';
 import { FleetSecrets } from './fleet-secrets.ts';
 import { exactImage } from './image-reference.ts';
@@ -29,17 +30,9 @@ import { runtimeNodes } from './swarm-nodes.ts';
 import { SwarmView } from './swarm-view.ts';
 import { workerStats } from './worker-stats.ts';
 
-export interface SwarmRuntimeOptions {
+export interface SwarmRuntimeOptions extends EngineRuntimeOptions {
   /** Managers of one swarm. */
   managers: readonly DockerHost[];
-  /** Tells the workers of this fleet from those of others on the same swarm. */
-  fleetId: string;
-  /** Of a worker. */
-  image: string;
-  clock: Clock;
-  log: Logger;
-  /** For tests. */
-  silentMs?: number;
   /** For tests; how long a worker waits for a place on a node. */
   placedWithinMs?: number;
   /** How long a worker may take to end. Swarm knows it from the start of a worker, and of no other time. */
@@ -66,12 +59,14 @@ export class SwarmRuntime
   readonly #secrets: FleetSecrets;
   readonly #view: SwarmView;
   readonly #start: ServiceStart;
+  readonly #keptLogs: KeptLogs | null;
   /** Calls for one session go one after the other. */
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #turns = new SessionTurns();
 
   constructor(options: SwarmRuntimeOptions) {
     const { managers, fleetId, clock, log, silentMs } = options;
     this.#options = options;
+    this.#keptLogs = options.logDir === undefined ? null : new KeptLogs(options.logDir);
     this.#managers = new SwarmManagers(managers, clock, silentMs);
     this.#network = new FleetNetwork(this.#managers, fleetId, log);
     this.#secrets = new FleetSecrets(this.#managers, fleetId);
@@ -118,7 +113,7 @@ export class SwarmRuntime
   }
 
   ensure(spec: WorkerSpec, options: EnsureOptions = {}): Promise<ObservedWorker> {
-    return this.#inTurn(spec.sessionId, () => this.#ensure(spec, options));
+    return this.#turns.take(spec.sessionId, () => this.#ensure(spec, options));
   }
 
   /** Swarm gives the worker the time that it was started with, whatever is said here. */
@@ -137,7 +132,7 @@ export class SwarmRuntime
   }
 
   remove(sessionId: string): Promise<void> {
-    return this.#inTurn(sessionId, () => this.#remove(sessionId));
+    return this.#turns.take(sessionId, () => this.#remove(sessionId));
   }
 
   list(): Promise<ObservedWorker[]> {
@@ -174,8 +169,15 @@ export class SwarmRuntime
     return await workerStats(this.#managers, found.task, found.worker.node ?? 'none');
   }
 
-  logs(sessionId: string, { lines }: { lines: number }): Promise<string[]> {
-    return this.#view.logs(this.#nameOf(sessionId), lines);
+  async logs(sessionId: string, { lines }: { lines: number }): Promise<string[]> {
+    const present = await this.#view.logs(this.#nameOf(sessionId), lines);
+    if (present.length >= lines || !this.#keptLogs) return present.slice(-lines);
+    return [...(await this.#keptLogs.read(sessionId, lines)), ...present].slice(-lines);
+  }
+
+  /** Those of a session that is gone for good. */
+  async removeLogs(sessionId: string): Promise<void> {
+    await this.#keptLogs?.remove(sessionId);
   }
 
   async #ensure(wanted: WorkerSpec, options: EnsureOptions): Promise<ObservedWorker> {
@@ -215,10 +217,24 @@ export class SwarmRuntime
   /** With all that is its own, and until nothing of it runs any more. */
   async #remove(sessionId: string): Promise<void> {
     const name = this.#nameOf(sessionId);
+    await this.#keepLog(sessionId);
     await this.#managers.unless([404], (docker) => docker.getService(name).remove());
     await this.#until(async () => !(await this.#view.anyRuns(sessionId)), sessionId);
     await this.#secrets.remove(sessionId);
     await this.#network.removeOld();
+  }
+
+  /** The log goes with the service. One that cannot be read or kept stops nothing. */
+  async #keepLog(sessionId: string): Promise<void> {
+    if (!this.#keptLogs) return;
+    try {
+      await this.#keptLogs.keep(sessionId, await this.#view.logs(this.#nameOf(sessionId), KEPT_LINES));
+    } catch (error) {
+      this.#options.log.debug(
+        { sessionId, error: messageOf(error) },
+        'the log of a worker could not be kept',
+      );
+    }
   }
 
   async #until(check: () => Promise<boolean>, sessionId: string): Promise<void> {
@@ -234,18 +250,6 @@ export class SwarmRuntime
 
   #nameOf(sessionId: string): string {
     return serviceName(this.#options.fleetId, sessionId);
-  }
-
-  #inTurn<T>(sessionId: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(sessionId) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    const done = mine
-      .catch(() => undefined)
-      .then(() => {
-        if (this.#turns.get(sessionId) === done) this.#turns.delete(sessionId);
-      });
-    this.#turns.set(sessionId, done);
-    return mine;
   }
 }
 

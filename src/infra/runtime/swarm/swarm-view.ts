@@ -4,7 +4,7 @@ import { LABEL } from '../docker/container-spec.ts';
 import type { SwarmManagers } from './managers.ts';
 import type { NodeFacts, ServiceFacts, TaskFacts } from './swarm-facts.ts';
 import { namedNodes, type SwarmNodes } from './swarm-nodes.ts';
-import { isBeforeStart, mayRun, type ServiceWorker, workerOf } from './worker-of-service.ts';
+import { isBeforeStart, isCutOff, mayRun, type ServiceWorker, workerOf } from './worker-of-service.ts';
 
 const LAST_LINES = 20;
 /** The log of a container comes from its node, which may not be there any more. */
@@ -99,9 +99,9 @@ export class SwarmView {
     return { task, worker: { ...worker, exit: { ...worker.exit, lastLines } } };
   }
 
-  /** Empty when it cannot be had, such as from a node that is gone. */
+  /** Empty when it cannot be had, such as from a node that is gone: nobody waits for one that is known to be. */
   async #logOf(task: TaskFacts, lines: number): Promise<string[]> {
-    if (isBeforeStart(task)) return [];
+    if (isBeforeStart(task) || isCutOff(task, this.#lastNodes)) return [];
     const read = async (): Promise<Buffer> => {
       const abortSignal = AbortSignal.timeout(LOG_WITHIN_MS);
       const options = { stdout: true, stderr: true, tail: lines, abortSignal };

@@ -84,7 +84,8 @@ function exitOf(task: TaskFacts | null, node: string | null, nodes: SwarmNodes):
   return { code, signal: SIGNALS[code] ?? null, cause: plain ? null : error, lastLines: [] };
 }
 
-const isCutOff = (task: TaskFacts, nodes: SwarmNodes): boolean =>
+/** Whether it was given to a node that the managers do not hear. */
+export const isCutOff = (task: TaskFacts, nodes: SwarmNodes): boolean =>
   (task.NodeID ?? '') !== '' && nodes.get(task.NodeID ?? '')?.Status.State !== 'ready';
 
 /** Told to end before it was given to a node. */
