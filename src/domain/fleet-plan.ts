@@ -121,6 +121,13 @@ function forExited(
   return [afterExit(session, exit, worker.ranMs, facts, policy, false), remove];
 }
 
+/** Its state still tells of a worker that there is not. */
+function gone({ id: sessionId, state }: PlannedSession): FleetAction[] {
+  return hasWorker(state)
+    ? [{ type: 'settle', sessionId, state: 'pending', reason: 'the worker is gone' }]
+    : [];
+}
+
 function afterExit(
   session: PlannedSession,
   exit: WorkerExit,
@@ -158,7 +165,8 @@ function forRunning(
   // One that was given up as gone (by a runner that could not see it) reports nothing more that would bring its
   // session out of `pending`.
   if (isOutdated(session, worker) || !facts.bindings.has(sessionId) || !hasWorker(session.state)) {
-    return [{ type: 'stop', sessionId, cause: 'outdated' }];
+    // Gone as soon as it has ended: another look at it would only be time without a connection.
+    return [{ type: 'stop', sessionId, cause: 'outdated' }, ...gone(session)];
   }
   const beatAge = facts.beatAgeMs.get(sessionId);
   const allowed = beatAge === undefined ? policy.startGraceMs : policy.silenceMs;
@@ -184,23 +192,21 @@ function forAbsent(
   // Its orchestrator ends it if it is not wanted there, and forgets its signs of life when it has ended.
   if (mayRunElsewhere(session, facts, policy)) return [];
   const bound = facts.bindings.has(sessionId);
-  const gone = isSilent(sessionId, facts, policy);
+  const silent = isSilent(sessionId, facts, policy);
   if (!isWanted(session)) {
     const release: FleetAction[] =
-      bound && gone ? [{ type: 'release', sessionId, keepProfile: session.desired !== 'deleted' }] : [];
-    if (session.desired === 'deleted') return gone ? [...release, { type: 'erase', sessionId }] : [];
+      bound && silent ? [{ type: 'release', sessionId, keepProfile: session.desired !== 'deleted' }] : [];
+    if (session.desired === 'deleted') return silent ? [...release, { type: 'erase', sessionId }] : [];
     if (session.desired === 'stopped' && session.state !== 'stopped') {
       return [{ type: 'settle', sessionId, state: 'stopped', reason: null }, ...release];
     }
     return release;
   }
-  if (hasWorker(session.state)) {
-    return [{ type: 'settle', sessionId, state: 'pending', reason: 'the worker is gone' }];
-  }
+  if (hasWorker(session.state)) return gone(session);
   if (session.notBeforeMs !== null && isAhead(session.notBeforeMs, nowMs, policy)) return [];
   if (!bound) return [{ type: 'allocate', sessionId }];
   const bindAnew = !session.hasProxy && !session.direct && facts.bindings.get(sessionId) === true;
-  if (bindAnew) return gone ? [{ type: 'release', sessionId, keepProfile: true }] : [];
+  if (bindAnew) return silent ? [{ type: 'release', sessionId, keepProfile: true }] : [];
   const place = places.take(session);
   if (place === 'wait') return [];
   if (place === 'full') return [{ type: 'hold', sessionId, reason: NO_PLACE }];

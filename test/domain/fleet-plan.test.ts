@@ -118,7 +118,7 @@ describe('a session that is wanted', () => {
       session(),
       [worker({ epoch: 6 })],
       {},
-      [{ type: 'stop', cause: 'outdated' }],
+      [{ type: 'stop', cause: 'outdated' }, { type: 'settle', state: 'pending' }],
     ],
     [
       'whose worker was given up as gone and is there after all',
@@ -127,13 +127,19 @@ describe('a session that is wanted', () => {
       beat(1000),
       [{ type: 'stop', cause: 'outdated' }],
     ],
-    ['that lost its binding', session(), [worker()], { ...beat(1), ...unbound }, [{ type: 'stop' }]],
+    [
+      'that lost its binding',
+      session(),
+      [worker()],
+      { ...beat(1), ...unbound },
+      [{ type: 'stop' }, { type: 'settle', state: 'pending' }],
+    ],
     [
       'that was restarted',
       session({ generation: 2 }),
       [worker()],
       beat(1),
-      [{ type: 'stop', cause: 'outdated' }],
+      [{ type: 'stop', cause: 'outdated' }, { type: 'settle', state: 'pending' }],
     ],
     [
       'whose worker is silent',

@@ -1,7 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { FleetNetwork } from '../../src/infra/runtime/swarm/fleet-network.ts';
 import { SwarmManagers } from '../../src/infra/runtime/swarm/managers.ts';
@@ -175,6 +178,28 @@ describe.skipIf(trouble !== null)(`services${trouble === null ? '' : `, skipped:
     );
     await Promise.all([runtime.stop('busy', { graceMs: 1000 }), ...marks]);
     expect((await find(runtime, 'busy'))?.state).toBe('exited');
+  });
+
+  test('the last lines of a removed worker are kept, without credentials, until its session is deleted', async () => {
+    const logDir = await mkdtemp(join(tmpdir(), 'flotilla-swarm-logs-'));
+    try {
+      const keeping = newRuntime(node, { logDir });
+      await keeping.ensure(spec('talker', 'wait'));
+      await eventually(async () => (await keeping.logs('talker', { lines: 5 })).length === 1);
+      await keeping.stop('talker', { graceMs: 1000 });
+      await keeping.remove('talker');
+      const said = ['plain wait, secret there', 'goodbye'];
+      expect(await keeping.logs('talker', { lines: 5 })).toEqual(said);
+      // Those of the next one come after them.
+      await keeping.ensure(spec('talker', 'wait', { epoch: 2 }));
+      await eventually(async () => (await keeping.logs('talker', { lines: 5 })).length === 3);
+      expect(await keeping.logs('talker', { lines: 2 })).toEqual(['goodbye', said[0]]);
+      await keeping.remove('talker');
+      await keeping.removeLogs('talker');
+      expect(await keeping.logs('talker', { lines: 5 })).toEqual([]);
+    } finally {
+      await rm(logDir, { recursive: true, force: true });
+    }
   });
 
   test('its engine tells what a worker uses', async () => {

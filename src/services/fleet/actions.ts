@@ -1,7 +1,7 @@
 import type { FleetAction, FleetPolicy } from '../../domain/fleet-model.ts';
 import { parseProfile } from '../../domain/profile.ts';
 import { proxyAddress } from '../../domain/proxy.ts';
-import { isWanted } from '../../domain/session-state.ts';
+import { hasWorker, isWanted, SESSION_STATES } from '../../domain/session-state.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
@@ -255,7 +255,9 @@ export class FleetActions {
     }
     if (state === 'stopped') await this.#deps.qrCodes.clear(sessionId);
     const guard = { desired: state === 'stopped' ? ('stopped' as const) : ('running' as const) };
-    return (await this.#deps.states.enter(sessionId, state, { reason, guard })) !== null;
+    // What rests meanwhile, such as a session whose worker was unlinked with its last word, is left at rest.
+    const from = state === 'pending' ? { from: SESSION_STATES.filter(hasWorker) } : {};
+    return (await this.#deps.states.enter(sessionId, state, { reason, guard, ...from })) !== null;
   }
 
   /** The row goes last: until then every step is done again after a crash. */

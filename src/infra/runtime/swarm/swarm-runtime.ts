@@ -41,7 +41,8 @@ export interface SwarmRuntimeOptions extends EngineRuntimeOptions {
 
 const STOP_GRACE_MS = 10_000;
 const CREATE_ATTEMPTS = 3;
-const LOOK_EVERY_MS = 100;
+/** Each look is two calls; what it finds late is time without a connection. */
+const LOOK_EVERY_MS = 50;
 const WATCH_EVERY_MS = 1000;
 /** Beyond the time to stop. */
 const GONE_WITHIN_MS = 20_000;
@@ -121,14 +122,10 @@ export class SwarmRuntime
     const name = this.#nameOf(sessionId);
     const present = await this.#view.find(name);
     if (present === null || present.worker.state === 'exited') return;
-    const epoch = present.worker.epoch;
     await this.#managers.updateService<{ Version: { Index: number }; Spec: object }>(name, ({ Spec: spec }) =>
       parked(spec),
     );
-    await this.#until(async () => {
-      const now = await this.#view.find(name);
-      return now === null || now.worker.epoch !== epoch || now.worker.state === 'exited';
-    }, sessionId);
+    await this.#until(async () => !(await this.#view.stillRuns(present.worker)), sessionId);
   }
 
   remove(sessionId: string): Promise<void> {
@@ -219,9 +216,12 @@ export class SwarmRuntime
     const name = this.#nameOf(sessionId);
     await this.#keepLog(sessionId);
     await this.#managers.unless([404], (docker) => docker.getService(name).remove());
-    await this.#until(async () => !(await this.#view.anyRuns(sessionId)), sessionId);
-    await this.#secrets.remove(sessionId);
-    await this.#network.removeOld();
+    await Promise.all([
+      this.#until(async () => !(await this.#view.anyRuns(sessionId)), sessionId),
+      // Without a service they are nobody's any more, also while its container still ends.
+      this.#secrets.remove(sessionId),
+      this.#network.removeOld(),
+    ]);
   }
 
   /** The log goes with the service. One that cannot be read or kept stops nothing. */

@@ -43,20 +43,25 @@ export class SwarmView {
 
   /** Null when there is no such service. */
   async find(name: string): Promise<ServiceWorker | null> {
-    const service = (await this.#managers.unless([404], (docker) =>
-      docker.getService(name).inspect(),
-    )) as ServiceFacts | null;
-    if (service === null) return null;
-    const sessionId = service.Spec.Labels?.[LABEL.session] ?? '';
-    const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.nodes()]);
-    const own = tasks.filter(({ ServiceID }) => ServiceID === service.ID);
-    return await this.#withLastLines(workerOf(service, own, nodes, this.#managers.nowMs()));
+    const found = await this.#find(name);
+    return found && (await this.#withLastLines(found));
   }
 
   /** Whether a container of the session may still run on a node that answers, be its service there or not. */
   async anyRuns(sessionId: string): Promise<boolean> {
     const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.nodes()]);
     return tasks.some((task) => mayRun(task, nodes));
+  }
+
+  /** The same of one worker that was told to end: what has no node by then gets none. */
+  async stillRuns({ sessionId, epoch }: ObservedWorker): Promise<boolean> {
+    const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.nodes()]);
+    return tasks.some(
+      (task) =>
+        Number(task.Spec.ContainerSpec?.Labels?.[LABEL.epoch]) === epoch &&
+        (task.NodeID ?? '') !== '' &&
+        mayRun(task, nodes),
+    );
   }
 
   /** What changes by session when something happens to its worker. */
@@ -72,7 +77,7 @@ export class SwarmView {
   }
 
   async logs(name: string, lines: number): Promise<string[]> {
-    const found = await this.find(name);
+    const found = await this.#find(name);
     return found?.task ? await this.#logOf(found.task, lines) : [];
   }
 
@@ -89,6 +94,17 @@ export class SwarmView {
 
   get #ofFleet(): string {
     return `${LABEL.fleet}=${this.#fleetId}`;
+  }
+
+  async #find(name: string): Promise<ServiceWorker | null> {
+    const service = (await this.#managers.unless([404], (docker) =>
+      docker.getService(name).inspect(),
+    )) as ServiceFacts | null;
+    if (service === null) return null;
+    const sessionId = service.Spec.Labels?.[LABEL.session] ?? '';
+    const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.nodes()]);
+    const own = tasks.filter(({ ServiceID }) => ServiceID === service.ID);
+    return workerOf(service, own, nodes, this.#managers.nowMs());
   }
 
   async #withLastLines(found: ServiceWorker): Promise<ServiceWorker> {
