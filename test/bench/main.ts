@@ -9,6 +9,7 @@ import { bench as http } from './http.ts';
 import { bench as intake } from './intake.ts';
 import { bench as outbox } from './outbox.ts';
 import { bench as polls } from './polls.ts';
+import { hostTimes } from './process-figures.ts';
 import type { BenchRow, Report } from './report.ts';
 import { bench as two } from './two.ts';
 
@@ -36,9 +37,17 @@ for (const [name, { title, run }] of Object.entries(SUITES)) {
   if (names.length > 0 && !names.includes(name)) continue;
   process.stdout.write(`\n${title}\n`);
   const rows: BenchRow[] = [];
-  await run((row) => {
+  const report: Report = (row) => {
     rows.push(row);
     process.stdout.write(`  ${row.figure}: ${show(row.value)} ${row.unit}${ratioOf(row)}\n`);
+  };
+  const before = hostTimes();
+  await run(report);
+  const after = hostTimes();
+  report({
+    figure: 'time that the host gave to other guests meanwhile',
+    value: (100 * (after.stolen - before.stolen)) / (after.all - before.all),
+    unit: '%',
   });
   const table = new Table({ head: ['figure', 'value', 'beside'], style: { head: [], border: [] } });
   for (const row of rows) table.push([row.figure, `${show(row.value)} ${row.unit}`, besideOf(row)]);

@@ -24,3 +24,10 @@ export function mainThreadCpuSeconds(pid: number): number {
 export function rssBytes(pid: number): number {
   return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
 }
+
+/** Of all cores since the machine was started, in ticks: in all, and those in which its host served other guests. */
+export function hostTimes(): { all: number; stolen: number } {
+  const [, ...ticks] = (/^cpu +.*$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[0] ?? '').split(/ +/);
+  const counted = ticks.slice(0, 8).map(Number);
+  return { all: counted.reduce((sum, each) => sum + each, 0), stolen: counted[7] ?? 0 };
+}
