@@ -10,6 +10,7 @@ import { up as bindingLines } from './migrations/0003-binding-lines.ts';
 import { up as workerImages } from './migrations/0004-worker-images.ts';
 import { up as openTasks } from './migrations/0005-open-tasks.ts';
 import { up as keptWishes } from './migrations/0006-kept-wishes.ts';
+import { up as sessionRequests } from './migrations/0007-session-requests.ts';
 import type { Schema } from './schema.ts';
 import { threadedSqlite } from './sqlite-dialect.ts';
 
@@ -32,6 +33,7 @@ const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect)
   '0004-worker-images': workerImages,
   '0005-open-tasks': openTasks,
   '0006-kept-wishes': keptWishes,
+  '0007-session-requests': sessionRequests,
 };
 
 /**

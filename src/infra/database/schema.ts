@@ -76,6 +76,14 @@ export interface SessionsTable {
   connected_at: Iso | null;
 }
 
+/** Which session a request with an idempotency key has made. */
+export interface SessionRequestsTable {
+  idempotency_key: string;
+  /** SHA-256 of what was asked for, to tell a repeat from a clash. */
+  digest: string;
+  session_id: string;
+}
+
 /** One row at most: what the last finished upgrade has made of the configured image. */
 export interface FleetImageTable {
   id: number;
@@ -226,6 +234,7 @@ export interface Schema {
   node_wishes: NodeWishesTable;
   proxy_marks: ProxyMarksTable;
   sessions: SessionsTable;
+  session_requests: SessionRequestsTable;
   fleet_image: FleetImageTable;
   upgrades: UpgradesTable;
   upgrade_sessions: UpgradeSessionsTable;

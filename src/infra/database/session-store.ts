@@ -7,6 +7,7 @@ import {
   type SessionState,
 } from '../../domain/session-state.ts';
 import type {
+  RepeatableRequest,
   SessionGuard,
   SessionPatch,
   SessionRecord,
@@ -26,21 +27,37 @@ export function createSessionStore({ db, dialect }: Database): SessionStore {
   const listed = () => db.selectFrom('sessions').selectAll().where('desired', '<>', 'deleted');
 
   return {
-    async insert(session, maxWanted) {
+    async insert(session, maxWanted, request = null) {
       return await db.transaction().execute(async (trx) => {
         if (dialect === 'postgres')
           await sql`select pg_advisory_xact_lock(${sql.lit(COUNT_LOCK)})`.execute(trx);
+        if (request !== null && !(await takeKey(trx, session.id, request))) return 'key_taken';
+        const giveUp = () => eraseSession(trx, session.id);
         const result = await trx
           .insertInto('sessions')
           .values(toRow(session))
           .onConflict((conflict) => conflict.doNothing())
           .executeTakeFirst();
-        if (Number(result.numInsertedOrUpdatedRows ?? 0) === 0) return 'profile_taken';
+        if (Number(result.numInsertedOrUpdatedRows ?? 0) === 0) {
+          await giveUp();
+          return 'profile_taken';
+        }
         // Counted with its own row, behind the lock that the insert took: two at once cannot both be the last.
         if ((await countWanted(trx)) <= maxWanted) return 'inserted';
-        await trx.deleteFrom('sessions').where('id', '=', session.id).execute();
+        await giveUp();
         return 'full';
       });
+    },
+
+    async findByKey(key) {
+      const row = await db
+        .selectFrom('session_requests')
+        .innerJoin('sessions', 'sessions.id', 'session_requests.session_id')
+        .selectAll('sessions')
+        .select('session_requests.digest')
+        .where('idempotency_key', '=', key)
+        .executeTakeFirst();
+      return row ? { session: toRecord(row), digest: row.digest } : null;
     },
 
     async find(id) {
@@ -130,9 +147,24 @@ export function createSessionStore({ db, dialect }: Database): SessionStore {
     },
 
     async erase(id) {
-      await db.deleteFrom('sessions').where('id', '=', id).execute();
+      await db.transaction().execute((trx) => eraseSession(trx, id));
     },
   };
+}
+
+/** @returns whether it was free */
+async function takeKey(db: Kysely<Schema>, sessionId: string, request: RepeatableRequest): Promise<boolean> {
+  const { numInsertedOrUpdatedRows } = await db
+    .insertInto('session_requests')
+    .values({ idempotency_key: request.key, digest: request.digest, session_id: sessionId })
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  return Number(numInsertedOrUpdatedRows ?? 0) > 0;
+}
+
+async function eraseSession(db: Kysely<Schema>, id: string): Promise<void> {
+  await db.deleteFrom('session_requests').where('session_id', '=', id).execute();
+  await db.deleteFrom('sessions').where('id', '=', id).execute();
 }
 
 async function countWanted(db: Kysely<Schema>): Promise<number> {

@@ -8,11 +8,13 @@ import type {
   AlertRaiser,
   FleetSignal,
   ProfileDirectory,
+  RepeatableRequest,
   Resources,
   SessionBinder,
   SessionRecord,
   SessionStore,
 } from './ports.ts';
+import { madeBefore, repeatable } from './repeated-request.ts';
 
 export interface CreateSession {
   phone: string;
@@ -42,6 +44,11 @@ type Refusal = 'phone_cap_reached' | 'no_proxy_available' | 'no_profile_availabl
 /** So many free profiles are looked through for one that fits a phone. */
 const LOOK_THROUGH = 1000;
 const PROFILE_ATTEMPTS = 5;
+const KEY_ATTEMPTS = 3;
+
+class KeyTakenError extends Error {
+  override readonly name = 'KeyTakenError';
+}
 
 const REFUSALS: Record<Refusal, string> = {
   phone_cap_reached: 'This phone has as many sessions as it may have.',
@@ -60,8 +67,27 @@ export class SessionCreator {
     this.#deps = deps;
   }
 
-  /** @throws FlotillaError 409 with one of the refusals, 403 `direct_not_allowed` */
-  async create(request: CreateSession): Promise<SessionRecord> {
+  /**
+   * @param key makes the request repeatable: another one with it answers with the same session
+   * @throws FlotillaError 409 with one of the refusals or `idempotency_key_reused`, 403 `direct_not_allowed`
+   */
+  async create(request: CreateSession, key: string | null = null): Promise<SessionRecord> {
+    if (key === null) return await this.#create(request, null);
+    const once = repeatable(key, request);
+    for (let attempt = 1; ; attempt += 1) {
+      const before = await madeBefore(once, this.#deps);
+      if (before) return before;
+      try {
+        return await this.#create(request, once);
+      } catch (error) {
+        // The same request came at the same moment.
+        if (!(error instanceof KeyTakenError)) throw error;
+        if (attempt >= KEY_ATTEMPTS) throw conflict('request_under_way', 'The same request is under way.');
+      }
+    }
+  }
+
+  async #create(request: CreateSession, once: RepeatableRequest | null): Promise<SessionRecord> {
     const { settings } = this.#deps;
     const direct = request.proxy === false;
     if (direct && !settings.allowDirect) {
@@ -75,11 +101,11 @@ export class SessionCreator {
     if (request.profile !== undefined) {
       const line = await this.#deps.profiles.resolve(request.profile);
       if (line === null) throw await this.#refused('no_profile_available');
-      const made = await this.#make(this.#record(request, line, direct));
+      const made = await this.#make(this.#record(request, line, direct), once);
       if (typeof made === 'string') throw await this.#refused(made);
       return made;
     }
-    return await this.#createWithAnyProfile(request, direct);
+    return await this.#createWithAnyProfile(request, direct, once);
   }
 
   /** One session out of a free profile. @returns the session, or why not */
@@ -92,7 +118,7 @@ export class SessionCreator {
       tenant: profile?.tenant ?? null,
       provider: profile?.provider ?? this.#deps.settings.defaultProvider,
     };
-    return await this.#make(record);
+    return await this.#make(record, null);
   }
 
   async refuseIfFull(): Promise<void> {
@@ -102,10 +128,14 @@ export class SessionCreator {
   }
 
   /** Another request may take the same profile in between: then the next one is tried, and at last none. */
-  async #createWithAnyProfile(request: CreateSession, direct: boolean): Promise<SessionRecord> {
+  async #createWithAnyProfile(
+    request: CreateSession,
+    direct: boolean,
+    once: RepeatableRequest | null,
+  ): Promise<SessionRecord> {
     const candidates = fitting(await this.#deps.binder.nextProfiles(LOOK_THROUGH), request);
     for (const line of [...candidates.slice(0, PROFILE_ATTEMPTS), null]) {
-      const made = await this.#make(this.#record(request, line, direct));
+      const made = await this.#make(this.#record(request, line, direct), once);
       if (typeof made !== 'string') return made;
       if (made !== 'no_profile_available') throw await this.#refused(made);
     }
@@ -113,9 +143,10 @@ export class SessionCreator {
   }
 
   /** The row first, so that a binding never stands without one for long; on a refusal the row goes again. */
-  async #make(record: SessionRecord): Promise<SessionRecord | Refusal> {
+  async #make(record: SessionRecord, once: RepeatableRequest | null): Promise<SessionRecord | Refusal> {
     const { store, binder, events, fleet, settings } = this.#deps;
-    const inserted = await store.insert(record, settings.maxSessions);
+    const inserted = await store.insert(record, settings.maxSessions, once);
+    if (inserted === 'key_taken') throw new KeyTakenError();
     if (inserted === 'profile_taken') return 'no_profile_available';
     if (inserted === 'full') return 'max_sessions_reached';
     const pinned = record.profile === null ? null : parseProfile(record.profile);

@@ -89,12 +89,25 @@ export interface SessionPage {
   tenant: string | null;
 }
 
+/** What makes the request for a session repeatable: its key, and a SHA-256 of what was asked for. */
+export interface RepeatableRequest {
+  key: string;
+  digest: string;
+}
+
 export interface SessionStore {
   /**
    * `profile_taken`: another session that is not deleted has the profile. `full`: with this one, more than
-   * `maxWanted` sessions would run or be about to. In both cases nothing was stored.
+   * `maxWanted` sessions would run or be about to. `key_taken`: a session was made by a request with this key, or is
+   * being made. In these cases nothing was stored.
    */
-  insert(session: SessionRecord, maxWanted: number): Promise<'inserted' | 'profile_taken' | 'full'>;
+  insert(
+    session: SessionRecord,
+    maxWanted: number,
+    request?: RepeatableRequest | null,
+  ): Promise<'inserted' | 'profile_taken' | 'full' | 'key_taken'>;
+  /** The session that a request with this key has made, for as long as it is there, also while it is being deleted. */
+  findByKey(key: string): Promise<{ session: SessionRecord; digest: string } | null>;
   find(id: string): Promise<SessionRecord | null>;
   /** In the order of their creation, without deleted ones. */
   page(page: SessionPage): Promise<SessionRecord[]>;

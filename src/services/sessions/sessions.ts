@@ -49,8 +49,8 @@ export class SessionService {
     this.#deps = deps;
   }
 
-  async create(request: CreateSession): Promise<SessionView> {
-    return viewOf(await this.#deps.creator.create(request));
+  async create(request: CreateSession, key: string | null = null): Promise<SessionView> {
+    return viewOf(await this.#deps.creator.create(request, key));
   }
 
   /** @throws FlotillaError 404 `unknown_session` */

@@ -4,6 +4,7 @@ import { redactLine } from '../../../domain/redact.ts';
 import { toIso } from '../../../kernel/clock.ts';
 import { FlotillaError } from '../../../kernel/errors.ts';
 import { sessionPath } from '../../../protocol/common.ts';
+import { parseIdempotencyKey } from '../../../protocol/messages.ts';
 import {
   createSessionBody,
   deleteSessionAnswer,
@@ -52,14 +53,16 @@ function addBasics(routes: Routes, { sessions }: SessionRoutesDeps): void {
       description:
         'Without `profile` a free one of this phone is taken, else a free one without a phone, else none. ' +
         '409 `phone_cap_reached`, `no_proxy_available`, `no_profile_available`, `max_sessions_reached`; ' +
-        '403 `direct_not_allowed`.',
+        '403 `direct_not_allowed`. With the header `Idempotency-Key` the request can be repeated for as long as ' +
+        'the session is there: the same body answers with the same session, another body with 409 ' +
+        '`idempotency_key_reused`; 409 `request_under_way` while the first one takes long.',
       audience: 'management',
       body: createSessionBody,
       response: sessionAnswer,
       successStatus: 201,
       errors: [403, 409],
     },
-    async ({ body }) => ok(await sessions.create(body)),
+    async ({ body, req }) => ok(await sessions.create(body, parseIdempotencyKey(req.get('idempotency-key')))),
   );
 
   routes.add(
