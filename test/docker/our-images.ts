@@ -9,7 +9,7 @@ export const REDIS_IMAGE = 'flotilla-test-redis:latest';
 const ROOT = join(import.meta.dirname, '..', '..');
 
 /** The images that the project ships, built as its users build them. Minutes at first, then what has changed. */
-export async function buildOurImages({ docker }: TestEngine): Promise<void> {
+export async function buildOurImages({ docker }: Pick<TestEngine, 'docker'>): Promise<void> {
   for (const name of ['worker', 'orchestrator']) {
     await docker(['build', '-f', `docker/${name}.Dockerfile`, '-t', `flotilla-${name}:latest`, '.'], {
       cwd: ROOT,
@@ -19,7 +19,7 @@ export async function buildOurImages({ docker }: TestEngine): Promise<void> {
 }
 
 /** In place of the published image of Redis: the same user, directory and programs. */
-export async function buildRedisImage({ docker }: TestEngine): Promise<void> {
+export async function buildRedisImage({ docker }: Pick<TestEngine, 'docker'>): Promise<void> {
   const lines = [
     `FROM ${BASE_IMAGE}`,
     'RUN apt-get update && apt-get install -y --no-install-recommends redis-server',
@@ -31,6 +31,6 @@ export async function buildRedisImage({ docker }: TestEngine): Promise<void> {
 }
 
 /** In bytes. */
-export async function imageSize({ docker }: TestEngine, image: string): Promise<number> {
+export async function imageSize({ docker }: Pick<TestEngine, 'docker'>, image: string): Promise<number> {
   return Number(await docker(['image', 'inspect', '-f', '{{.Size}}', image]));
 }

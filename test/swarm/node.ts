@@ -20,7 +20,10 @@ export interface SwarmNode {
   /** By which its peers reach it. */
   readonly address: string;
   /** Debian's client, pointed at this engine. @returns its standard output, trimmed */
-  docker(args: string[], options?: { timeoutMs?: number; input?: string; cwd?: string }): Promise<string>;
+  docker(
+    args: string[],
+    options?: { timeoutMs?: number; input?: string; cwd?: string; env?: Record<string, string> },
+  ): Promise<string>;
   /** Lets the engine fall silent, and go on. */
   freeze(frozen: boolean): Promise<void>;
   /** Cuts the machine off from everything, or connects it again; what runs on it goes on. */
@@ -60,7 +63,7 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
   const host = `unix://${runDir}/docker.sock`;
   const docker: SwarmNode['docker'] = async (args, options = {}) => {
     const running = run('/usr/bin/docker', ['-H', host, ...args], {
-      env: { ...process.env, DOCKER_BUILDKIT: '1', DOCKER_CONFIG: runDir },
+      env: { ...process.env, DOCKER_BUILDKIT: '1', DOCKER_CONFIG: runDir, ...options.env },
       maxBuffer: 64 * 1024 * 1024,
       timeout: options.timeoutMs ?? 120_000,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
