@@ -10,6 +10,7 @@ import { createFileMediaStore } from '../infra/media/file-media-store.ts';
 import { recogniseImage } from '../infra/media/image-type.ts';
 import type { createRedis } from '../infra/redis/client.ts';
 import { redisIncarnation } from '../infra/redis/incarnation.ts';
+import { createRequestThread } from '../infra/request-thread/request-reader.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { Loop, type Service } from '../kernel/lifecycle.ts';
 import type { Logger } from '../kernel/log.ts';
@@ -70,7 +71,8 @@ export function composeMessages(options: MessagesOptions): Messages {
     log,
     ...(options.mediaGraceMs === undefined ? {} : { graceMs: options.mediaGraceMs }),
   });
-  const intake = createIntake({ store, sessions, queue, storeImage: media.put, clock, log });
+  const reader = createRequestThread(log);
+  const intake = createIntake({ store, sessions, queue, reader, storeImage: media.put, clock, log });
   const jobs = createJobs({
     store,
     tasks,
@@ -143,6 +145,7 @@ export function composeMessages(options: MessagesOptions): Messages {
         await sweep.stop();
         await recovery.stop();
         await dispatcher?.stop();
+        await reader.close();
         await intake.settled();
         await queue.close();
       },

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { type FlotillaError, invalid } from '../kernel/errors.ts';
 import { ID_PATTERN } from '../kernel/ids.ts';
-import { inTurns } from '../kernel/in-turns.ts';
 import { isoTimeSchema, phoneSchema } from './common.ts';
 
 export const MAX_CONTACTS = 100_000;
@@ -72,10 +71,10 @@ export interface MessageRequest {
 }
 
 /**
- * Checks a request as it came off the wire. Unknown keys are ignored. A long list of contacts is looked at in turns.
+ * Checks a request as it came off the wire. Unknown keys are ignored.
  * @throws FlotillaError `invalid_request` or `too_many_contacts`; the reason names the field
  */
-export async function parseMessageRequest(value: unknown): Promise<MessageRequest> {
+export function parseMessageRequest(value: unknown): MessageRequest {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw invalid('invalid_request', 'The request must be a JSON object.');
   }
@@ -85,7 +84,7 @@ export async function parseMessageRequest(value: unknown): Promise<MessageReques
     throw wrong(String(issue?.path[0] ?? 'body'), issue?.message ?? 'is not valid');
   }
   const { message, sessionId, tenant, jobId, notBefore, expiresAt } = rest.data;
-  const contacts = await parseContacts((value as { contacts?: unknown }).contacts);
+  const contacts = parseContacts((value as { contacts?: unknown }).contacts);
   if (message) checkRenderedLength(message, contacts);
   return {
     contacts,
@@ -103,8 +102,8 @@ const wrong = (field: string, rule: string): FlotillaError =>
 
 const PHONE = /^[0-9]{8,15}$/;
 
-/** By hand: a schema takes 100 ms for 100,000 contacts, and this runs on the event loop of everybody. */
-async function parseContacts(value: unknown): Promise<Contact[]> {
+/** By hand: a schema takes 100 ms for 100,000 contacts. */
+function parseContacts(value: unknown): Contact[] {
   if (value === undefined || value === null) throw wrong('contacts', 'is missing');
   if (!Array.isArray(value)) throw wrong('contacts', 'must be a list of {name, phone}');
   if (value.length === 0) throw wrong('contacts', 'must not be empty');
@@ -113,13 +112,7 @@ async function parseContacts(value: unknown): Promise<Contact[]> {
       details: { field: 'contacts' },
     });
   }
-  const contacts: Contact[] = [];
-  for await (const { piece, from } of inTurns(value as readonly unknown[])) {
-    piece.forEach((entry, index) => {
-      contacts.push(parseContact(entry, `contacts[${from + index}]`));
-    });
-  }
-  return contacts;
+  return value.map((entry, index) => parseContact(entry, `contacts[${index}]`));
 }
 
 function parseContact(entry: unknown, place: string): Contact {

@@ -4,13 +4,11 @@ import type { JobState } from '../../domain/job-state.ts';
 import { OPEN_STATES } from '../../domain/task-state.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { invalid } from '../../kernel/errors.ts';
-import type { Contact } from '../../protocol/messages.ts';
 import type { JobRecord, JobStore, NewJob } from '../../services/intake/ports.ts';
+import { CONTACTS_PER_SLICE } from '../../services/intake/prepare-request.ts';
 import type { Database } from './database.ts';
 import type { JobsTable } from './schema.ts';
 
-/** Contacts per row of `job_contacts`, and per step of the dispatcher. */
-export const CONTACTS_PER_SLICE = 1000;
 /** Rows per INSERT statement. */
 const SLICES_PER_INSERT = 10;
 
@@ -28,10 +26,16 @@ export function createJobStore(database: Database, clock: Clock): JobStore {
           .onConflict((conflict) => conflict.doNothing())
           .executeTakeFirst();
         if (!numInsertedOrUpdatedRows) return false;
-        const each = SLICES_PER_INSERT * CONTACTS_PER_SLICE;
-        for (let from = 0; from < job.contacts.length; from += each) {
-          const slices = slicesOf(job.id, job.contacts.slice(from, from + each), from);
-          await tx.insertInto('job_contacts').values(slices).execute();
+        const rows = job.slices.map((contacts, n) => ({
+          job_id: job.id,
+          first: n * CONTACTS_PER_SLICE,
+          contacts,
+        }));
+        for (let from = 0; from < rows.length; from += SLICES_PER_INSERT) {
+          await tx
+            .insertInto('job_contacts')
+            .values(rows.slice(from, from + SLICES_PER_INSERT))
+            .execute();
         }
         return true;
       });
@@ -151,7 +155,7 @@ function jobRow(job: NewJob, now: string) {
     session_id: job.sessionId,
     message: job.message,
     media_ref: job.mediaRef,
-    received: job.contacts.length,
+    received: job.received,
     expanded: 0,
     handed_over: 0,
     state: 'accepted',
@@ -162,15 +166,6 @@ function jobRow(job: NewJob, now: string) {
     updated_at: now,
     finished_at: null,
   };
-}
-
-function slicesOf(jobId: string, contacts: readonly Contact[], from: number) {
-  const slices: { job_id: string; first: number; contacts: string }[] = [];
-  for (let first = 0; first < contacts.length; first += CONTACTS_PER_SLICE) {
-    const slice = contacts.slice(first, first + CONTACTS_PER_SLICE);
-    slices.push({ job_id: jobId, first: from + first, contacts: JSON.stringify(slice) });
-  }
-  return slices;
 }
 
 /** @internal shared with the dispatcher's store */

@@ -2,13 +2,12 @@ import { createHash } from 'node:crypto';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { conflict, invalid, messageOf, notFound } from '../../kernel/errors.ts';
 import { newJobId } from '../../kernel/ids.ts';
-import { inTurns } from '../../kernel/in-turns.ts';
 import type { Logger } from '../../kernel/log.ts';
-import type { MessageRequest } from '../../protocol/messages.ts';
 import type { JobQueue, JobRecord, JobStore, SessionDirectory } from './ports.ts';
+import type { PreparedRequest, RequestReader, RequestSource } from './prepare-request.ts';
 
 export interface Submission {
-  request: MessageRequest;
+  source: Pick<RequestSource, 'text' | 'place'>;
   /** The header `Idempotency-Key`. */
   headerKey: string | null;
   image: Uint8Array | null;
@@ -26,6 +25,7 @@ export interface IntakeDependencies {
   store: JobStore;
   sessions: SessionDirectory;
   queue: JobQueue;
+  reader: RequestReader;
   /** Checks and stores an image. @throws FlotillaError `unsupported_image` */
   storeImage(bytes: Uint8Array): Promise<string>;
   clock: Clock;
@@ -35,7 +35,8 @@ export interface IntakeDependencies {
 /** Takes jobs in: what it has answered for is durable. */
 export interface Intake {
   /**
-   * @throws FlotillaError `invalid_request`, `unsupported_image`, `session_not_found`, `idempotency_key_reused`
+   * @throws FlotillaError `malformed_json`, `invalid_request`, `too_many_contacts`, `unsupported_image`,
+   *   `session_not_found`, `idempotency_key_reused`
    */
   accept(submission: Submission): Promise<Accepted>;
   /** Waits for what is on its way into the queue. */
@@ -43,7 +44,7 @@ export interface Intake {
 }
 
 export function createIntake(deps: IntakeDependencies): Intake {
-  const { store, sessions, queue, clock, log } = deps;
+  const { store, sessions, queue, reader, clock, log } = deps;
   const adding = new Set<Promise<void>>();
 
   /** Not waited for: the job is durable, and the recovery pass brings to the queue what did not get there. */
@@ -60,14 +61,14 @@ export function createIntake(deps: IntakeDependencies): Intake {
     adding.add(added);
   };
 
-  const checkTimes = ({ notBeforeMs, expiresAtMs }: MessageRequest): void => {
+  const checkTimes = ({ notBeforeMs, expiresAtMs }: PreparedRequest): void => {
     if (expiresAtMs === null) return;
     if (expiresAtMs <= clock.nowMs()) throw refuse('expiresAt', 'must be in the future');
     if (notBeforeMs !== null && expiresAtMs <= notBeforeMs)
       throw refuse('expiresAt', 'must be after notBefore');
   };
 
-  const checkSession = async ({ sessionId, tenant }: MessageRequest): Promise<void> => {
+  const checkSession = async ({ sessionId, tenant }: PreparedRequest): Promise<void> => {
     if (sessionId === null) return;
     const session = await sessions.find(sessionId);
     if (!session) throw notFound('session_not_found', `There is no session ${sessionId}.`);
@@ -77,10 +78,12 @@ export function createIntake(deps: IntakeDependencies): Intake {
   };
 
   return {
-    async accept({ request, headerKey, image }) {
+    async accept({ source, headerKey, image }) {
+      const imageDigest = image === null ? null : createHash('sha256').update(image).digest('hex');
+      const request = await reader.read({ ...source, imageDigest });
       checkContent(request, image);
       const key = idempotencyKey(request, headerKey);
-      const digest = await digestOf(request, image);
+      const { digest, received, slices } = request;
       // Before everything that depends on the present: a repeat gets its answer also after the job has expired.
       const earlier = key === null ? null : await store.findByKey(key);
       if (earlier) return repeat(earlier, digest);
@@ -96,7 +99,8 @@ export function createIntake(deps: IntakeDependencies): Intake {
         sessionId: request.sessionId,
         message: request.message,
         mediaRef,
-        contacts: request.contacts,
+        received,
+        slices,
         notBefore: request.notBeforeMs === null ? null : toIso(request.notBeforeMs),
         expiresAt: request.expiresAtMs === null ? null : toIso(request.expiresAtMs),
       });
@@ -106,7 +110,7 @@ export function createIntake(deps: IntakeDependencies): Intake {
         return repeat(other, digest);
       }
       enqueue(jobId, Math.max(0, (request.notBeforeMs ?? 0) - clock.nowMs()));
-      return { jobId, received: request.contacts.length, hasImage: image !== null, repeated: false };
+      return { jobId, received, hasImage: image !== null, repeated: false };
     },
 
     async settled() {
@@ -118,7 +122,7 @@ export function createIntake(deps: IntakeDependencies): Intake {
 const refuse = (field: string, rule: string) =>
   invalid('invalid_request', `${field} ${rule}`, { details: { field } });
 
-function checkContent(request: MessageRequest, image: Uint8Array | null): void {
+function checkContent(request: PreparedRequest, image: Uint8Array | null): void {
   if (request.message !== null && image !== null) {
     throw invalid('invalid_request', 'Give either message or image, not both.', {
       details: { field: 'message' },
@@ -131,7 +135,7 @@ function checkContent(request: MessageRequest, image: Uint8Array | null): void {
   }
 }
 
-function idempotencyKey({ jobId }: MessageRequest, headerKey: string | null): string | null {
+function idempotencyKey({ jobId }: PreparedRequest, headerKey: string | null): string | null {
   if (jobId !== null && headerKey !== null && jobId !== headerKey) {
     throw invalid('invalid_request', 'jobId and the header Idempotency-Key are both given and differ.', {
       details: { field: 'jobId' },
@@ -145,19 +149,4 @@ function repeat(job: JobRecord, digest: string): Accepted {
     throw conflict('idempotency_key_reused', `The key was used for job ${job.id} with another body.`);
   }
   return { jobId: job.id, received: job.received, hasImage: job.mediaRef !== null, repeated: true };
-}
-
-/**
- * Of what was asked for, not of how it was written down: spaces and the order of keys do not matter. The SHA-256 of
- * [contacts, message, image, session, tenant, not before, expires at] as JSON.
- */
-async function digestOf(request: MessageRequest, image: Uint8Array | null): Promise<string> {
-  const { contacts, message, sessionId, tenant, notBeforeMs, expiresAtMs } = request;
-  const imageDigest = image === null ? null : createHash('sha256').update(image).digest('hex');
-  const digest = createHash('sha256').update('[[');
-  for await (const { piece, from } of inTurns(contacts)) {
-    digest.update(from === 0 ? '' : ',').update(JSON.stringify(piece).slice(1, -1));
-  }
-  const rest = [message, imageDigest, sessionId, tenant, notBeforeMs, expiresAtMs];
-  return digest.update(`],${JSON.stringify(rest).slice(1)}`).digest('hex');
 }

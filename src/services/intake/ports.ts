@@ -1,5 +1,4 @@
 import type { JobState } from '../../domain/job-state.ts';
-import type { Contact } from '../../protocol/messages.ts';
 
 /** A job as stored. Times are ISO 8601 in UTC. */
 export interface JobRecord {
@@ -31,7 +30,9 @@ export interface NewJob {
   sessionId: string | null;
   message: string | null;
   mediaRef: string | null;
-  contacts: readonly Contact[];
+  received: number;
+  /** JSON lists of contacts, `CONTACTS_PER_SLICE` each. */
+  slices: readonly string[];
   notBefore: string | null;
   expiresAt: string | null;
 }

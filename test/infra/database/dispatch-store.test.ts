@@ -7,6 +7,7 @@ import { createJobStore } from '../../../src/infra/database/job-store.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
 import { planChunk } from '../../../src/services/dispatch/plan.ts';
 import type { JobRecord } from '../../../src/services/intake/ports.ts';
+import { CONTACTS_PER_SLICE } from '../../../src/services/intake/prepare-request.ts';
 
 const COUNT = 2500;
 let database: Database;
@@ -15,6 +16,10 @@ beforeEach(async () => {
   database = await openDatabase({ sqlitePath: ':memory:' });
   const jobs = createJobStore(database, systemClock);
   const contacts = Array.from({ length: COUNT }, (_, i) => [String(10_000_000 + i), `N${i}`] as const);
+  const slices: string[] = [];
+  for (let at = 0; at < COUNT; at += CONTACTS_PER_SLICE) {
+    slices.push(JSON.stringify(contacts.slice(at, at + CONTACTS_PER_SLICE)));
+  }
   await jobs.insert({
     id: 'j',
     idempotencyKey: null,
@@ -23,7 +28,8 @@ beforeEach(async () => {
     sessionId: null,
     message: 'x',
     mediaRef: null,
-    contacts,
+    received: COUNT,
+    slices,
     notBefore: null,
     expiresAt: null,
   });

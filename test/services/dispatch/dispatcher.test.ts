@@ -19,10 +19,8 @@ test('what came back while a run was under way is handed over by the next one, a
     sessionId: null,
     message: 'x',
     mediaRef: null,
-    contacts: [
-      ['10000001', 'a'],
-      ['10000002', 'b'],
-    ],
+    received: 2,
+    slices: ['[["10000001","a"],["10000002","b"]]'],
     notBefore: null,
     expiresAt: null,
   });

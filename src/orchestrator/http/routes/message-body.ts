@@ -2,15 +2,16 @@ import express, { type Request, type Response } from 'express';
 import multer, { MulterError } from 'multer';
 import { FlotillaError, invalid } from '../../../kernel/errors.ts';
 import { MAX_IMAGE_BYTES, MAX_MESSAGE_BODY_BYTES } from '../../../protocol/messages.ts';
+import type { RequestSource } from '../../../services/intake/prepare-request.ts';
 import { runMultipart } from '../multipart.ts';
 
 export interface MessageBody {
-  /** The JSON object of the request, not checked yet. */
-  data: unknown;
+  /** The JSON of the request, not parsed yet. */
+  source: Pick<RequestSource, 'text' | 'place'>;
   image: Uint8Array | null;
 }
 
-const json = express.json({ limit: MAX_MESSAGE_BODY_BYTES, strict: false });
+const json = express.text({ type: 'application/json', limit: MAX_MESSAGE_BODY_BYTES });
 
 // In memory: a request that breaks off leaves nothing behind, and a whole image is needed to tell its type.
 const multipart = multer({
@@ -36,13 +37,16 @@ const imageOrDataTooLarge = (): FlotillaError =>
 
 /**
  * Reads a message request: JSON, or multipart with `data` and `image`.
- * @throws FlotillaError `malformed_json`, `malformed_multipart`, `image_too_large`, `body_too_large`,
- *   `unsupported_content_type`; what the JSON parser throws is turned into the same further up
+ * @throws FlotillaError `malformed_multipart`, `image_too_large`, `body_too_large`, `unsupported_content_type`; what
+ *   the body parser throws is turned into the same further up
  */
 export async function readMessageBody(req: Request, res: Response): Promise<MessageBody> {
   if (req.is('application/json')) {
+    checkCharset(req.get('content-type') ?? '');
     await run(json, req, res);
-    return { data: req.body, image: null };
+    // No body at all is no object, either.
+    const text = (req.body as string | undefined) ?? 'null';
+    return { source: { text: text === '' ? '{}' : text, place: 'body' }, image: null };
   }
   if (!req.is('multipart/form-data')) {
     throw new FlotillaError(
@@ -59,28 +63,27 @@ export async function readMessageBody(req: Request, res: Response): Promise<Mess
   const files = (req.files ?? {}) as Record<string, Express.Multer.File[] | undefined>;
   const field = (req.body as Record<string, unknown> | undefined)?.data;
   return {
-    data: parseData(field ?? files.data?.[0]?.buffer.toString('utf8')),
+    source: { text: dataOf(field ?? files.data?.[0]?.buffer.toString('utf8')), place: 'data' },
     image: files.image?.[0]?.buffer ?? null,
   };
 }
 
-function parseData(data: unknown): unknown {
+function dataOf(data: unknown): string {
   if (data === undefined) throw invalid('invalid_request', 'data is missing', { details: { field: 'data' } });
   // The same field twice comes as a list.
-  if (typeof data !== 'string') {
-    throw invalid('invalid_request', 'data must be there exactly once', { details: { field: 'data' } });
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(data);
-  } catch (error) {
-    const why = error instanceof Error ? error.message.slice(0, 120) : '';
-    throw invalid('malformed_json', `data is not valid JSON: ${why}`, { details: { field: 'data' } });
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalid('invalid_request', 'data must be a JSON object', { details: { field: 'data' } });
-  }
-  return value;
+  if (typeof data === 'string') return data;
+  throw invalid('invalid_request', 'data must be there exactly once', { details: { field: 'data' } });
+}
+
+/** JSON is Unicode by definition. */
+function checkCharset(contentType: string): void {
+  const charset = /;\s*charset\s*=\s*"?([^\s;"]+)/i.exec(contentType)?.[1];
+  if (charset === undefined || /^utf-/i.test(charset)) return;
+  throw new FlotillaError(
+    'unsupported_type',
+    'unsupported_content_type',
+    `unsupported charset "${charset.toUpperCase()}"`,
+  );
 }
 
 type Middleware = (req: Request, res: Response, next: (error?: unknown) => void) => void;

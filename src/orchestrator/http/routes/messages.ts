@@ -8,7 +8,6 @@ import {
   messageMultipartSchema,
   messageRequestSchema,
   parseIdempotencyKey,
-  parseMessageRequest,
 } from '../../../protocol/messages.ts';
 import type { Intake } from '../../../services/intake/intake.ts';
 import type { Jobs } from '../../../services/intake/jobs.ts';
@@ -57,9 +56,8 @@ export function messageRoutes({ intake, jobs }: { intake: Intake; jobs: Jobs }):
       },
       async ({ req, res }) => {
         const headerKey = parseIdempotencyKey(req.get('idempotency-key'));
-        const { data, image } = await readMessageBody(req, res);
-        const request = await parseMessageRequest(data);
-        const { jobId, received, hasImage } = await intake.accept({ request, headerKey, image });
+        const { source, image } = await readMessageBody(req, res);
+        const { jobId, received, hasImage } = await intake.accept({ source, headerKey, image });
         return { status: 'ok', received, hasImage, jobId };
       },
     );
