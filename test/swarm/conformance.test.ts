@@ -1,7 +1,7 @@
 import { describe } from 'vitest';
 import { runtimeConformance } from '../conformance/runtime.ts';
 import { engineTrouble } from '../helpers/docker-engine.ts';
-import { FLEET, newRuntime, startManager } from './sandbox.ts';
+import { endContainers, FLEET, newRuntime, startManager } from './sandbox.ts';
 
 const trouble = engineTrouble();
 
@@ -18,6 +18,7 @@ describe.skipIf(trouble !== null)(`swarm${trouble === null ? '' : `, skipped: ${
         const id = await node.docker(['ps', '-q', ...labels.flatMap((label) => ['--filter', label])]);
         process.kill(Number(await node.docker(['inspect', '-f', '{{.State.Pid}}', id])), 'SIGKILL');
       },
+      end: () => endContainers(node),
       close: async () => {
         await runtime.close({ graceMs: 500 });
         await node.stop();

@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { makeBaseImage } from '../helpers/docker-base-image.ts';
+import { endProcessesOn } from '../helpers/engine-leftovers.ts';
 import { lockEngine } from '../helpers/engine-lock.ts';
+import { trimBuildCache } from './cache-limits.ts';
 import { addressOf, type NodeNetwork, nodeNetwork } from './network.ts';
 import { REGISTRY } from './registry.ts';
 
@@ -92,8 +94,13 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
     if (signal === 'SIGKILL' && containerd > 1) killQuietly(containerd);
     await ended;
   };
-  const away = async (): Promise<void> => {
+  const endAll = async (): Promise<void> => {
     await network.end();
+    // Containers have a network of their own.
+    await endProcessesOn(join(cache, 'data'));
+  };
+  const away = async (): Promise<void> => {
+    await endAll();
     await network.remove();
     await run('bash', [
       '-c',
@@ -127,7 +134,7 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
     async powerOff() {
       await network.cut(true);
       await end('SIGKILL');
-      await network.end();
+      await endAll();
     },
     async revive() {
       await network.wall([]);
@@ -140,6 +147,7 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
         await removeContainers(docker);
         for (const kind of ['volume', 'network', 'image'])
           await docker([kind, 'prune', '-f']).catch(() => undefined);
+        if (makesImages) await trimBuildCache(docker);
       }
       await end('SIGTERM');
       await away();
@@ -196,7 +204,7 @@ async function removeContainers(docker: SwarmNode['docker']): Promise<void> {
   if (ids.length > 0) await docker(['rm', '-fv', ...ids]).catch(() => undefined);
 }
 
-/** The engine of a run that was killed: its data-root is wanted again. */
+/** The engine of a run that was killed, and what ran on it: its data-root is wanted again. */
 async function endLeftover(cache: string): Promise<void> {
   const runDir = await readFile(join(cache, 'run-dir'), 'utf8').catch(() => '');
   if (!runDir.startsWith(join(tmpdir(), 'flotilla-swarm-'))) return;
@@ -206,6 +214,7 @@ async function endLeftover(cache: string): Promise<void> {
     process.kill(pid, 'SIGTERM');
     for (let waited = 0; waited < 200 && (await isThere(pid)); waited += 1) await sleep(50);
   }
+  await endProcessesOn(join(cache, 'data'));
   await rm(runDir, { recursive: true, force: true });
 }
 

@@ -3,6 +3,7 @@ import { accessSync, constants } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { forgetLargeRegistry } from './cache-limits.ts';
 import { GATEWAY } from './network.ts';
 
 /** Debian's package of the same name. */
@@ -27,6 +28,8 @@ export function registryTrouble(): string | null {
  * @returns ends it
  */
 export async function startRegistry(dir: string): Promise<() => Promise<void>> {
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  await forgetLargeRegistry(dir);
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const config = join(dir, 'config.yml');
   const lines = [

@@ -55,6 +55,13 @@ export const spec = (sessionId: string, behaviour: string, over: Partial<WorkerS
 export const find = async (runtime: SwarmRuntime, sessionId: string): Promise<ObservedWorker | undefined> =>
   (await runtime.list()).find((worker) => worker.sessionId === sessionId);
 
+/** Ends what runs for the fleet at once. Swarm waits two seconds before it tells a container to end, for its networks' sake. */
+export async function endContainers({ docker }: Pick<SwarmNode, 'docker'>): Promise<void> {
+  const ids = await docker(['ps', '-q', '--filter', `label=flotilla.fleet=${FLEET}`]);
+  // One that has ended meanwhile is what was wanted.
+  if (ids !== '') await docker(['kill', ...ids.split('\n')]).catch(() => undefined);
+}
+
 /** A fleet's networks, one a line. The filter of Swarm's networks for names knows whole names only. */
 export async function networksOf({ docker }: Pick<SwarmNode, 'docker'>, fleetId: string): Promise<string> {
   const all = await docker(['network', 'ls', '--filter', 'scope=swarm', '--format', '{{.Name}} {{.ID}}']);

@@ -15,7 +15,16 @@ import { engineTrouble } from '../helpers/docker-engine.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
 import { GATEWAY } from './network.ts';
 import type { SwarmNode } from './node.ts';
-import { FLEET, find, leftovers, networksOf, newRuntime, spec, startManager } from './sandbox.ts';
+import {
+  endContainers,
+  FLEET,
+  find,
+  leftovers,
+  networksOf,
+  newRuntime,
+  spec,
+  startManager,
+} from './sandbox.ts';
 
 const trouble = engineTrouble();
 
@@ -28,6 +37,7 @@ describe.skipIf(trouble !== null)(`services${trouble === null ? '' : `, skipped:
     await runtime.open();
   });
   afterEach(async () => {
+    await endContainers(node);
     const workers = await runtime.list();
     await Promise.all(workers.map(({ sessionId }) => runtime.remove(sessionId)));
   });

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { removeOlderImages } from './cache-limits.ts';
 import { CACHE_DIR, type SwarmNode, startNode } from './node.ts';
 import { registryTrouble, startRegistry } from './registry.ts';
 import { prepareNetwork } from './sandbox.ts';
@@ -73,6 +74,7 @@ async function giveImage(from: SwarmNode, to: SwarmNode, image: string): Promise
   const [digest] = (await from.docker(digests)).split(' ').filter(Boolean);
   if (digest !== undefined) {
     await to.docker(['pull', '-q', digest], { timeoutMs: 300_000 });
+    await removeOlderImages(to, digest);
     return;
   }
   const id = ['images', '-q', '--no-trunc', image];

@@ -6,7 +6,7 @@ import { buildStandInImages, STAND_IN } from '../helpers/stand-in-images.ts';
 import { all, starts, untilState, wish } from '../services/upgrades/harness.ts';
 import { GATEWAY } from './network.ts';
 import type { SwarmNode } from './node.ts';
-import { FLEET, leftovers, newRuntime, startManager } from './sandbox.ts';
+import { endContainers, FLEET, leftovers, newRuntime, startManager } from './sandbox.ts';
 
 const trouble = engineTrouble();
 const SESSIONS = 3;
@@ -49,6 +49,7 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
   });
   afterEach(async () => {
     await Promise.all(ids.map((id) => box.call('DELETE', `/api/sessions/${id}`)));
+    await endContainers(node);
     await eventually(async () => (await box.runtime.list()).length === 0, 30_000);
     await box.stop();
     await eventually(async () => (await leftovers(node)) === '');

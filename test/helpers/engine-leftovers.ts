@@ -1,0 +1,39 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const GONE_WITHIN_MS = 5000;
+
+/**
+ * Ends every process that sees something mounted from this data-root: an engine, and the containers that outlived it.
+ * An engine that was killed tells nobody of them, and they are in namespaces of their own.
+ * @param dataRoot an absolute path
+ */
+export async function endProcessesOn(dataRoot: string): Promise<void> {
+  const deadline = performance.now() + GONE_WITHIN_MS;
+  for (let pids = await processesOn(dataRoot); pids.length > 0; pids = await processesOn(dataRoot)) {
+    for (const pid of pids) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has ended meanwhile.
+      }
+    }
+    if (performance.now() > deadline) throw new Error(`processes ${pids.join(', ')} on ${dataRoot} stay`);
+    await sleep(50);
+  }
+}
+
+/** Those that were in the mount namespaces of containers or of the engine itself; never this one. */
+async function processesOn(dataRoot: string): Promise<number[]> {
+  const all = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
+  const ours = await readFile('/proc/self/mountinfo', 'utf8');
+  // Then the mounts were made where everybody sees them, and tell nothing.
+  if (ours.includes(`${dataRoot}/`)) return [];
+  const found = await Promise.all(
+    all.map(async (pid) => {
+      const mounts = await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => '');
+      return mounts.includes(`${dataRoot}/`) ? [pid] : [];
+    }),
+  );
+  return found.flat().filter((pid) => pid > 1);
+}
