@@ -2,6 +2,8 @@ import { mkdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import type { z } from 'zod';
+import { listUpgradesAnswer, upgradeAnswer } from '../../src/protocol/upgrades.ts';
 import { API_KEY, contacts, type E2eFleet, seenByPeople, startFleet, untilEnded } from './fleet.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -17,21 +19,24 @@ beforeAll(async () => {
 }, 90_000);
 afterAll(() => fleet?.stop());
 
-async function call(method: string, path: string, body?: unknown) {
+async function call(method: string, path: string, body?: unknown): Promise<unknown> {
   const answer = await fetch(fleet.orchestrator.url + path, {
     method,
     headers: { 'x-api-key': API_KEY, 'content-type': 'application/json' },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
-  // biome-ignore lint/suspicious/noExplicitAny: a test reads answers of many shapes
-  return (await answer.json()) as any;
+  return await answer.json();
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: as above
-async function until(id: string, check: (upgrade: any) => boolean) {
+type Upgrade = z.infer<typeof upgradeAnswer>['upgrade'];
+
+async function until(id: string, check: (upgrade: Upgrade) => boolean): Promise<Upgrade> {
   const deadline = performance.now() + 90_000;
   for (;;) {
-    const { upgrade } = await call('GET', `/api/upgrades/${id}`).catch(() => ({ upgrade: null }));
+    // It is killed meanwhile, and does not answer then.
+    const answer = await call('GET', `/api/upgrades/${id}`).catch(() => null);
+    const { data } = upgradeAnswer.safeParse(answer);
+    const upgrade = data?.upgrade;
     if (upgrade && check(upgrade)) return upgrade;
     if (performance.now() > deadline) throw new Error(`not in time: ${JSON.stringify(upgrade)}`);
     await sleep(100);
@@ -42,11 +47,8 @@ test('an upgrade while messages go out, with the orchestrator killed half-way: n
   const people = contacts(90, '56');
   const before = await fleet.api.sessions();
   const jobId = await fleet.api.postTexts(people, 'Hello {{name}}.');
-  const { upgrade } = await call('POST', '/api/upgrades', {
-    image: 'next',
-    canary: { sessions: 1, watchSeconds: 2 },
-    parallel: 1,
-  });
+  const wish = { image: 'next', canary: { sessions: 1, watchSeconds: 2 }, parallel: 1 };
+  const { upgrade } = upgradeAnswer.parse(await call('POST', '/api/upgrades', wish));
   await until(
     upgrade.id,
     ({ state, totals }) => state === 'rolling' && totals.upgraded + totals.underWay >= 2,
@@ -62,7 +64,7 @@ test('an upgrade while messages go out, with the orchestrator killed half-way: n
   const { sameContent, sharedIds, overlapping } = fleet.simulator.overview();
   expect({ sameContent, sharedIds, overlapping }).toEqual({ sameContent: 0, sharedIds: 0, overlapping: 0 });
 
-  const { image, workers } = await call('GET', '/api/upgrades');
+  const { image, workers } = listUpgradesAnswer.parse(await call('GET', '/api/upgrades'));
   expect({ image, workers }).toEqual({ image: 'next', workers: { next: 3 } });
   const after = await fleet.api.sessions();
   expect(after.map(({ id, proxy }) => `${id} ${proxy}`)).toEqual(

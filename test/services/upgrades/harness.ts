@@ -1,5 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { z } from 'zod';
+import { upgradeAnswer } from '../../../src/protocol/upgrades.ts';
 import {
   eventually,
   type FleetSandbox,
@@ -57,17 +59,18 @@ export const wish = (image: string, over: Record<string, unknown> = {}) => ({
   ...over,
 });
 
-// biome-ignore lint/suspicious/noExplicitAny: tests read answers of many shapes
-export async function untilState(box: FleetSandbox, id: string, ...states: string[]): Promise<any> {
-  // biome-ignore lint/suspicious/noExplicitAny: as above
-  let upgrade: any;
+export type Upgrade = z.infer<typeof upgradeAnswer>['upgrade'];
+
+export async function untilState(box: FleetSandbox, id: string, ...states: string[]): Promise<Upgrade> {
+  let upgrade: Upgrade | undefined;
   await eventually(async () => {
-    upgrade = (await box.call('GET', `/api/upgrades/${id}`)).body.upgrade;
+    const { body } = await box.call('GET', `/api/upgrades/${id}`);
+    upgrade = upgradeAnswer.parse(body).upgrade;
     return states.includes(upgrade.state);
   }, 40_000).catch((error: unknown) => {
     throw new Error(`not ${states.join(' or ')}: ${JSON.stringify(upgrade)}`, { cause: error });
   });
-  return upgrade;
+  return upgrade as Upgrade;
 }
 
 /** Session id → what its worker was started from. */
