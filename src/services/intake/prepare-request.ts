@@ -3,7 +3,7 @@ import { invalid, messageOf } from '../../kernel/errors.ts';
 import { type Contact, type MessageRequest, parseMessageRequest } from '../../protocol/messages.ts';
 
 /** Contacts in a piece: a row of a job's contacts, and a step of the dispatcher. */
-export const CONTACTS_PER_SLICE = 1000;
+export const CONTACTS_PER_SLICE = 500;
 
 /** A request as it came off the wire. */
 export interface RequestSource {

@@ -21,7 +21,7 @@ test('a small and a large request are prepared alike', async () => {
   expect(small).toMatchObject({ received: 11, message: 'Hello {{name}}' });
   const large = await read(textOf(5000));
   expect(large).toMatchObject({ received: 5001, message: 'Hello {{name}}', jobId: null });
-  expect(large.slices).toHaveLength(6);
+  expect(large.slices).toHaveLength(11);
   expect((await read(` ${textOf(5000)}`)).digest).toBe(large.digest);
 });
 
