@@ -50,7 +50,7 @@ describe.skipIf(trouble !== null)(
     const create = (): Promise<string> => fleet.create(phoneOf(phones++));
     const nodes = async (): Promise<Record<string, { state: string; sessions: string[]; left: number }>> => {
       const { body } = await fleet.call('GET', '/api/nodes');
-      return Object.fromEntries(body.nodes.map((node: { id: string }) => [node.id, node]));
+      return Object.fromEntries(body.nodes.map((node) => [node.id, node]));
     };
     const on = async (name: string): Promise<string[]> => (await nodes())[name]?.sessions ?? [];
     const session = async (id: string): Promise<Session> =>

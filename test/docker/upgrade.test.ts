@@ -111,7 +111,7 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
       '/api/upgrades',
       wish(BAD, { onFailure: 'rollback', canary: { sessions: 1, watchSeconds: 5 }, connectSeconds: 30 }),
     );
-    const [canary] = body.upgrade.canary.sessions;
+    const [canary = ''] = body.upgrade.canary.sessions;
     const ended = await untilState(box, body.upgrade.id, 'rolled_back', 'done', 'failed');
     expect(ended).toMatchObject({ state: 'rolled_back', totals: { returned: 1, upgraded: 0 } });
     await box.until(canary, 'connected');

@@ -18,6 +18,7 @@ import {
 import { composeInventory, type InventoryParts } from '../../src/orchestrator/compose-inventory.ts';
 import { composeOutbox } from '../../src/orchestrator/compose-outbox.ts';
 import { issueWorkerToken } from '../../src/orchestrator/http/worker-token.ts';
+import type { FleetBody } from './answers.ts';
 import { asManager, startTestServer, TEST_WEBHOOK_SECRET, type TestServer } from './http.ts';
 import { startRedis, type TestRedis } from './redis.ts';
 import { isStandIn, STAND_IN_PATH, standInRoutes } from './stand-in-sessions.ts';
@@ -41,8 +42,8 @@ export interface SandboxOptions {
 
 export interface Answer {
   status: number;
-  // biome-ignore lint/suspicious/noExplicitAny: tests read answers of many shapes
-  body: any;
+  /** Of an image or an event stream: its text, under a type that is not its own. */
+  body: FleetBody;
 }
 
 /** An orchestrator's sessions, fleet and inventory on real Redis and SQLite, with stand-in workers. */
@@ -154,7 +155,7 @@ export async function startFleetSandbox(options: SandboxOptions = {}): Promise<F
     });
     const text = await answer.text();
     const json = answer.headers.get('content-type')?.includes('json');
-    return { status: answer.status, body: json ? JSON.parse(text) : text };
+    return { status: answer.status, body: (json ? JSON.parse(text) : text) as FleetBody };
   };
   const worker: FleetSandbox['worker'] = (sessionId, epoch, method, path, body) =>
     call(method, `/api/worker/sessions/${sessionId}${path}`, body, {

@@ -78,7 +78,7 @@ test('a good release: one canary, then the rest, each session once, and new ones
 test('a bad release: the canary fails, goes back, and no other session was touched', async () => {
   const box = await start(4);
   const { body } = await post(box, '', wish('crashes', { onFailure: 'rollback' }));
-  const [canary] = body.upgrade.canary.sessions;
+  const [canary = ''] = body.upgrade.canary.sessions;
   const ended = await untilState(box, body.upgrade.id, 'rolled_back');
   expect(ended).toMatchObject({ totals: { returned: 1, upgraded: 0 } });
   await box.until(canary, 'connected');
@@ -126,7 +126,7 @@ test('messages that fail on the new release stop the upgrade, those to nobody do
     '',
     wish('good', { canary: { sessions: 1, watchSeconds: 30 }, maxFailedSends: 1 }),
   );
-  const [canary] = body.upgrade.canary.sessions;
+  const [canary = ''] = body.upgrade.canary.sessions;
   await eventually(async () => (await images(box))[canary] === 'good');
   const fail = async (id: string, reason: string) => {
     const at = new Date().toISOString();
