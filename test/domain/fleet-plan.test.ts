@@ -1,64 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import {
-  DEFAULT_FLEET_POLICY,
-  type FleetAction,
-  type FleetFacts,
-  type FleetPolicy,
-  type PlannedSession,
-  type PlannedWorker,
-} from '../../src/domain/fleet-model.ts';
-import { plan } from '../../src/domain/fleet-plan.ts';
-
-const NOW = 1_800_000_000_000;
-const POLICY: FleetPolicy = { ...DEFAULT_FLEET_POLICY, autoProvision: false, maxSessions: 10 };
-
-const session = (over: Partial<PlannedSession> = {}): PlannedSession => ({
-  id: 's1',
-  desired: 'running',
-  state: 'connected',
-  generation: 1,
-  epoch: 7,
-  crashes: 0,
-  notBeforeMs: null,
-  logout: false,
-  direct: false,
-  hasProxy: true,
-  ...over,
-});
-const worker = (over: Partial<PlannedWorker> = {}): PlannedWorker => ({
-  sessionId: 's1',
-  epoch: 7,
-  generation: 1,
-  state: 'running',
-  ranMs: 500_000,
-  exit: null,
-  ...over,
-});
-const facts = (over: Partial<FleetFacts> = {}): FleetFacts => ({
-  bindings: new Map([['s1', true]]),
-  beatAgeMs: new Map(),
-  observingForMs: 1_000_000,
-  busy: new Set(),
-  startsUnderWay: 0,
-  refusals: new Map(),
-  unlinkingForMs: new Map(),
-  orphanForMs: new Map(),
-  freeProfiles: 0,
-  freeProxySlots: 5,
-  random: () => 0,
-  ...over,
-});
-const beat = (ms: number): Partial<FleetFacts> => ({ beatAgeMs: new Map([['s1', ms]]) });
-const unbound: Partial<FleetFacts> = { bindings: new Map() };
-
-/** Without the alerts, which are looked at on their own. */
-const actions = (
-  sessions: PlannedSession[],
-  workers: PlannedWorker[],
-  over: Partial<FleetFacts> = {},
-  policy: FleetPolicy = POLICY,
-): FleetAction[] =>
-  plan(sessions, workers, facts(over), policy, NOW).filter(({ type }) => !/lert/.test(type));
+import type { FleetAction, FleetFacts, PlannedSession, PlannedWorker } from '../../src/domain/fleet-model.ts';
+import { actions, beat, NOW, session, unbound, worker } from './planned-fleet.ts';
 
 const exited = (over: Partial<PlannedWorker> = {}): PlannedWorker =>
   worker({
@@ -118,7 +60,10 @@ describe('a session that is wanted', () => {
       session(),
       [worker({ epoch: 6 })],
       {},
-      [{ type: 'stop', cause: 'outdated' }, { type: 'settle', state: 'pending' }],
+      [
+        { type: 'stop', cause: 'outdated' },
+        { type: 'settle', state: 'pending' },
+      ],
     ],
     [
       'whose worker was given up as gone and is there after all',
@@ -139,7 +84,10 @@ describe('a session that is wanted', () => {
       session({ generation: 2 }),
       [worker()],
       beat(1),
-      [{ type: 'stop', cause: 'outdated' }, { type: 'settle', state: 'pending' }],
+      [
+        { type: 'stop', cause: 'outdated' },
+        { type: 'settle', state: 'pending' },
+      ],
     ],
     [
       'whose worker is silent',
@@ -326,52 +274,5 @@ describe('what belongs to no session', () => {
     expect(actions([], [], orphan(60_000))).toEqual([{ type: 'release', ...s, keepProfile: false }]);
     expect(actions([], [], { ...orphan(60_000), ...beat(10) })).toEqual([]);
     expect(actions([], [worker()], orphan(60_000))).toMatchObject([{ type: 'stop' }]);
-  });
-});
-
-describe('provisioning', () => {
-  const auto = { ...POLICY, autoProvision: true };
-  const counted = (over: Partial<FleetFacts>, sessions: PlannedSession[] = [], policy = auto) =>
-    actions(sessions, [], over, policy).flatMap((action) =>
-      action.type === 'provision' ? action.count : [],
-    );
-
-  test('as many as profiles, proxies and MAX_SESSIONS allow', () => {
-    expect(counted({ freeProfiles: 3, freeProxySlots: 5 })).toEqual([3]);
-    expect(counted({ freeProfiles: 9, freeProxySlots: 5 })).toEqual([5]);
-    expect(counted({ freeProfiles: 90, freeProxySlots: 50 })).toEqual([10]);
-    expect(counted({ freeProfiles: 9, freeProxySlots: 0 })).toEqual([]);
-    expect(counted({ freeProfiles: 9 }, [], POLICY)).toEqual([]);
-    const resting = session({ state: 'failed' });
-    expect(counted({ freeProfiles: 90, freeProxySlots: 50 }, [resting, session({ id: 's2' })])).toEqual([9]);
-  });
-
-  test('sessions that wait for a proxy go first', () => {
-    const waiting = [session({ state: 'pending' })];
-    expect(counted({ ...unbound, freeProfiles: 9, freeProxySlots: 2 }, waiting)).toEqual([1]);
-  });
-});
-
-describe('alerts', () => {
-  const alerts = (sessions: PlannedSession[], over: Partial<FleetFacts>, policy = POLICY) =>
-    plan(sessions, [], facts(over), policy, NOW)
-      .filter(({ type }) => /lert/.test(type))
-      .map((action) => `${action.type} ${'condition' in action ? action.condition : ''}`);
-
-  test('for proxies: raised while something waits, cleared when there is one, else left as it is', () => {
-    const waiting = [session({ state: 'pending' })];
-    expect(alerts(waiting, { ...unbound, freeProxySlots: 0 })).toEqual(['alert no_proxy_available']);
-    expect(alerts([], { freeProxySlots: 0 })).toEqual([]);
-    expect(alerts([], { freeProxySlots: 1 })).toEqual(['clearAlert no_proxy_available']);
-    const auto = { ...POLICY, autoProvision: true };
-    expect(alerts([], { freeProxySlots: 0, freeProfiles: 1 }, auto)).toContain('alert no_proxy_available');
-  });
-
-  test('for profiles: raised when a session cannot have its own', () => {
-    const refusals = new Map([['s1', 'no_profile_available']]);
-    expect(alerts([session({ state: 'pending' })], { ...unbound, refusals })).toContain(
-      'alert no_profile_available',
-    );
-    expect(alerts([], { freeProfiles: 1 })).toContain('clearAlert no_profile_available');
   });
 });

@@ -1,29 +1,7 @@
 import { expect, test } from 'vitest';
 import type { PlannedSession, PlannedWorker } from '../../src/domain/fleet-model.ts';
 import { followerPlan } from '../../src/domain/follower-plan.ts';
-
-const session = (over: Partial<PlannedSession> = {}): PlannedSession => ({
-  id: 's1',
-  desired: 'running',
-  state: 'connected',
-  generation: 1,
-  epoch: 7,
-  crashes: 0,
-  notBeforeMs: null,
-  logout: false,
-  direct: false,
-  hasProxy: true,
-  ...over,
-});
-const worker = (over: Partial<PlannedWorker> = {}): PlannedWorker => ({
-  sessionId: 's1',
-  epoch: 7,
-  generation: 1,
-  state: 'running',
-  ranMs: 1,
-  exit: null,
-  ...over,
-});
+import { session, worker } from './planned-fleet.ts';
 
 test.each<[string, PlannedSession | null, PlannedWorker, number, string | null]>([
   ['goes on', session(), worker(), 0, null],

@@ -1,60 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import {
-  DEFAULT_FLEET_POLICY,
-  type FleetAction,
-  type FleetFacts,
-  type PlannedSession,
-  type PlannedWorker,
-} from '../../src/domain/fleet-model.ts';
-import { plan } from '../../src/domain/fleet-plan.ts';
+import type { FleetAction, FleetFacts, PlannedSession, PlannedWorker } from '../../src/domain/fleet-model.ts';
 import { unknownReason } from '../../src/domain/unknown-worker.ts';
+import { actions, beat, worker as runningWorker, session } from './planned-fleet.ts';
 
 const WHY = 'the node b, where it runs, does not answer';
-const session = (over: Partial<PlannedSession> = {}): PlannedSession => ({
-  id: 's1',
-  desired: 'running',
-  state: 'connected',
-  generation: 1,
-  epoch: 7,
-  crashes: 0,
-  notBeforeMs: null,
-  logout: false,
-  direct: false,
-  hasProxy: true,
-  reason: null,
-  ...over,
-});
-const worker = (over: Partial<PlannedWorker> = {}): PlannedWorker => ({
-  sessionId: 's1',
-  epoch: 7,
-  generation: 1,
-  state: 'running',
-  ranMs: 500_000,
-  exit: null,
-  node: 'b',
-  unknown: WHY,
-  ...over,
-});
+const worker = (over: Partial<PlannedWorker> = {}): PlannedWorker =>
+  runningWorker({ node: 'b', unknown: WHY, ...over });
 const ended = { code: 1, signal: null, cause: null, lastLines: [] };
 /** The last sign of life was long ago. */
-const facts = (over: Partial<FleetFacts> = {}): FleetFacts => ({
-  bindings: new Map([['s1', true]]),
-  beatAgeMs: new Map([['s1', 500_000]]),
-  observingForMs: 1_000_000,
-  busy: new Set(),
-  startsUnderWay: 0,
-  refusals: new Map(),
-  unlinkingForMs: new Map(),
-  orphanForMs: new Map(),
-  freeProfiles: 0,
-  freeProxySlots: 5,
-  random: () => 0,
-  ...over,
-});
 const planned = (sessions: PlannedSession[], workers: PlannedWorker[], over: Partial<FleetFacts> = {}) =>
-  plan(sessions, workers, facts(over), { ...DEFAULT_FLEET_POLICY, autoProvision: false }, 0).filter(
-    ({ type }) => !/lert/.test(type),
-  );
+  actions(sessions, workers, { ...beat(500_000), ...over });
 const explained: FleetAction = { type: 'explain', sessionId: 's1', reason: unknownReason(WHY) };
 
 describe('a worker of which nothing is known', () => {

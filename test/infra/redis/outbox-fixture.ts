@@ -84,3 +84,27 @@ export function storeFixture(leases: Partial<LeasePolicy> = {}): StoreFixture {
   });
   return fixture;
 }
+
+/** The calls of a store in short, for tasks of the one session, by their ids. */
+export function verbsOf(f: StoreFixture) {
+  return {
+    enqueue: (...ids: string[]) =>
+      f.store.enqueue(
+        S,
+        ids.map((id) => queued(id)),
+      ),
+    /** Ids of what a claim hands out, with the attempt: `a1 b1`; or what it says instead. */
+    async claim(given: Partial<ClaimRequest> = {}): Promise<string> {
+      const outcome = await f.store.claim(poll(given));
+      if (outcome.kind !== 'tasks') return outcome.kind;
+      return outcome.tasks
+        .map(({ raw: text, attempt }) => `${(JSON.parse(text) as { taskId: string }).taskId}${attempt}`)
+        .join(' ');
+    },
+    ack: (...ids: string[]) =>
+      f.store.ack(
+        S,
+        ids.map((id) => ({ raw: raw(id), whatsappId: '' })),
+      ),
+  };
+}

@@ -1,4 +1,5 @@
 import { asManager, TEST_API_KEY } from '../../helpers/http.ts';
+import { until } from './harness.ts';
 
 export interface Answer {
   status: number;
@@ -57,3 +58,21 @@ export function apiOf(url: string) {
 
 export const contactsOf = (count: number, from = 0) =>
   Array.from({ length: count }, (_, i) => ({ name: `N${i}`, phone: String(972_500_000_000 + from + i) }));
+
+/** Until a job is in this state. */
+export const inState = (api: ReturnType<typeof apiOf>, id: string, state: string): Promise<JobAnswer> =>
+  until(
+    () => api.job(id),
+    (job) => job.state === state,
+  );
+
+/** A request with parts: its data (a string goes as it is), and an image. */
+export function formOf(
+  data: unknown,
+  image?: { bytes: Uint8Array<ArrayBuffer>; name: string; type?: string },
+): FormData {
+  const body = new FormData();
+  if (data !== undefined) body.set('data', typeof data === 'string' ? data : JSON.stringify(data));
+  if (image) body.set('image', new Blob([image.bytes], { type: image.type ?? 'image/jpeg' }), image.name);
+  return body;
+}

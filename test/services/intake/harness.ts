@@ -168,3 +168,10 @@ export async function until<T>(
     await systemClock.sleep(20);
   }
 }
+
+/** Until so many tasks are in the outbox of a session. */
+export const queuedIn = (h: Harness, sessionId: string, count: number) =>
+  until(
+    () => h.outbox(sessionId),
+    (tasks) => tasks.length === count,
+  );

@@ -13,6 +13,7 @@ import {
   type OutboxParts,
 } from '../../../src/orchestrator/compose-outbox.ts';
 import { issueWorkerToken } from '../../../src/orchestrator/http/worker-token.ts';
+import type { Poll } from '../../../src/services/outbox/claim-hub.ts';
 import {
   asManager,
   asWorker,
@@ -122,3 +123,13 @@ export async function startOutbox(given: HarnessOptions = {}): Promise<OutboxHar
     },
   };
 }
+
+/** A poll of a worker for one task. */
+export const pollOf = (sessionId: string, given: Partial<Poll> = {}): Poll => ({
+  sessionId,
+  epoch: 0,
+  requestId: null,
+  max: 1,
+  timeoutMs: 5000,
+  ...given,
+});
