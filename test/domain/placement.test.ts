@@ -207,7 +207,7 @@ describe('a draining node', () => {
         ],
         movesAtOnce: 1,
       },
-      ['stop s1', 'stop s2', 'move s3 a'],
+      ['stop s1', 'stop s2', 'settle s2', 'move s3 a'],
     ],
     ['gives nothing to itself', { ...full, nodes: [draining] }, []],
   ])('%s', (_, given, expected) => expect(planned(given)).toEqual(expected));
