@@ -1,6 +1,7 @@
 import { createAesGcmSealer } from '../infra/crypto/aes-gcm-sealer.ts';
 import { SqlBindingStore } from '../infra/database/binding-store.ts';
 import type { Database } from '../infra/database/database.ts';
+import { createPoolPieces } from '../infra/database/pool-piece-store.ts';
 import { createProxyMarks } from '../infra/database/proxy-mark-store.ts';
 import { createSessionStore } from '../infra/database/session-store.ts';
 import { RedisAlertStore } from '../infra/redis/alerts-store.ts';
@@ -20,6 +21,7 @@ import { AllocationService } from '../services/allocation/allocation.ts';
 import { BindingRestoration } from '../services/allocation/binding-restoration.ts';
 import { Inventory } from '../services/inventory/inventory.ts';
 import { MarkRestoration } from '../services/inventory/mark-restoration.ts';
+import { PoolRestoration } from '../services/inventory/pool-restoration.ts';
 import type { RestorablePart } from '../services/restoration/ports.ts';
 import type { RouteModule } from './http/route.ts';
 import { inventoryRoutes } from './http/routes/inventory.ts';
@@ -47,7 +49,7 @@ export interface InventoryParts {
   inventory: Inventory;
   allocation: AllocationService;
   alerts: Alerts;
-  /** Puts bindings, counters and what people want of proxies back. */
+  /** Puts bindings, counters, pools and what people want of proxies back. */
   restoration: RestorablePart;
   routes: RouteModule[];
   /** Nothing runs by itself; stopping lets waiting alerts and audit rows go out. */
@@ -66,6 +68,7 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
   const sealer = options.encryptionKey === undefined ? undefined : createAesGcmSealer(options.encryptionKey);
   const bindingStore = new SqlBindingStore(options.database.db, sealer);
   const marks = createProxyMarks(options.database, sealer);
+  const pieces = createPoolPieces(options.database, sealer, clock);
   const allocation = new AllocationService({
     registry,
     repairs: new RedisPoolRepairs({ redis, scripts, registry, sessionsPerProxy }),
@@ -79,6 +82,7 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
     log,
     events,
     marks,
+    pieces,
   });
   const restorable = createRestorableBindings({ redis, scripts, sessionsPerProxy });
   const bindingRestoration = new BindingRestoration({
@@ -89,6 +93,12 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
       return await bindingStore.kept();
     },
     sessions: () => createSessionStore(options.database).all(),
+  });
+  const poolRestoration = new PoolRestoration({
+    pools: restorable.pools,
+    pieces,
+    holders: () => bindingStore.holders(),
+    sessions: async () => new Set((await createSessionStore(options.database).all()).map(({ id }) => id)),
   });
   const markRestoration = new MarkRestoration({ marks, apply: restorable.mark });
   const webhook = options.alertWebhookUrl
@@ -107,8 +117,10 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
     allocation,
     alerts,
     restoration: {
-      restore: async (runId) =>
-        (await bindingRestoration.restore(runId)) + (await markRestoration.restore(runId)),
+      restore: async (runId, signal) =>
+        (await bindingRestoration.restore(runId)) +
+        (await poolRestoration.restore(runId, signal)) +
+        (await markRestoration.restore(runId)),
     },
     routes: [
       inventoryRoutes({

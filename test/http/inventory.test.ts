@@ -7,6 +7,7 @@ import { silentLogger } from '../../src/kernel/log.ts';
 import { inventoryRoutes } from '../../src/orchestrator/http/routes/inventory.ts';
 import { Inventory } from '../../src/services/inventory/inventory.ts';
 import { asManager, startTestServer, TEST_API_KEY, type TestServer } from '../helpers/http.ts';
+import { unkeptPieces } from '../helpers/unkept-pieces.ts';
 import {
   checkInvariants,
   type InventoryHarness,
@@ -34,6 +35,7 @@ beforeAll(async () => {
         events.push(event);
       },
     },
+    pieces: unkeptPieces,
     marks: { set: async () => undefined, drop: async () => undefined, all: async () => [] },
   });
   const routes = inventoryRoutes({

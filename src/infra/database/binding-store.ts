@@ -8,6 +8,7 @@ import type {
   BindingStore,
 } from '../../services/allocation/ports.ts';
 import { SealBroken, type Sealer } from '../../services/auth-state/ports.ts';
+import { type ProfileHolder, profileKey } from '../../services/inventory/pool-restoration.ts';
 import type { Schema } from './schema.ts';
 
 /** `session_bindings`: one row per binding, `active` until it is released. */
@@ -56,12 +57,21 @@ export class SqlBindingStore implements BindingStore {
 
   async #keep(db: Transaction<Schema>, { sessionId, proxy, profile }: Binding): Promise<void> {
     if (!this.#sealer) return;
+    if (profile !== null) await noteHolder(db, sessionId, profile);
     const sealed = this.#sealer.seal(JSON.stringify({ proxy, profile }), contextOf(sessionId));
     await db
       .insertInto('binding_lines')
       .values({ session_id: sessionId, sealed })
       .onConflict((conflict) => conflict.column('session_id').doUpdateSet({ sealed }))
       .execute();
+  }
+
+  /** Who was given which profile last, by `profileKey`. */
+  async holders(): Promise<Map<string, ProfileHolder>> {
+    const rows = await this.#db.selectFrom('profile_holders').selectAll().execute();
+    return new Map(
+      rows.map((row) => [row.id, { sessionId: row.session_id, afterPiece: Number(row.after_piece) }]),
+    );
   }
 
   #open(sessionId: string, sealed: string): Pick<Binding, 'proxy' | 'profile'> | null {
@@ -89,6 +99,19 @@ export class SqlBindingStore implements BindingStore {
       profileId: row.profile_id,
     }));
   }
+}
+
+async function noteHolder(db: Transaction<Schema>, session_id: string, profile: string): Promise<void> {
+  const newest = await db
+    .selectFrom('pool_pieces')
+    .select(({ fn }) => fn.max('id').as('id'))
+    .executeTakeFirst();
+  const holder = { session_id, after_piece: Number(newest?.id ?? 0) };
+  await db
+    .insertInto('profile_holders')
+    .values({ id: profileKey(profile), ...holder })
+    .onConflict((conflict) => conflict.column('id').doUpdateSet(holder))
+    .execute();
 }
 
 const contextOf = (sessionId: string): string => `binding:${sessionId}`;

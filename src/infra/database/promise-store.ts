@@ -1,12 +1,17 @@
 import { sql } from 'kysely';
 import { DISPATCHABLE } from '../../domain/job-state.ts';
 import type { TaskState } from '../../domain/task-state.ts';
+import { toIso } from '../../kernel/clock.ts';
 import type { PromiseStore } from '../../services/restoration/ports.ts';
 import type { Database } from './database.ts';
 import { TASK_IS_OPEN } from './open-tasks.ts';
 import { stateOf } from './task-rows.ts';
 
 const IDS_PER_QUERY = 1000;
+/** Of each session, the newest. */
+const MOST_DEAD = 10_000;
+/** As the index `tasks_dead` has it. */
+const IS_FAILED = sql<boolean>`tasks.state = 'failed'`;
 
 /** What was promised, for a Redis that has lost it. */
 export function createPromiseStore({ db }: Pick<Database, 'db'>): PromiseStore {
@@ -54,6 +59,43 @@ export function createPromiseStore({ db }: Pick<Database, 'db'>): PromiseStore {
         }
       }
       return states;
+    },
+
+    async deadSessions() {
+      const dead = db.selectFrom('tasks').select('session_id').distinct().where(IS_FAILED);
+      return (await dead.execute()).map((row) => row.session_id).filter((id) => id !== '');
+    },
+
+    async dead(sessionId) {
+      const rows = await db
+        .selectFrom('tasks')
+        .select(['id', 'payload', 'reason', 'ended_at', 'attempts'])
+        .where(IS_FAILED)
+        .where('session_id', '=', sessionId)
+        // What failed before it came into an outbox was never on the list.
+        .where('queued_at', 'is not', null)
+        .orderBy('ended_at', 'desc')
+        .limit(MOST_DEAD)
+        .execute();
+      return rows.toReversed().map(({ id, payload, reason, ended_at, attempts }) => ({
+        taskId: id,
+        raw: payload,
+        reason: reason ?? 'permanent',
+        atMs: ended_at === null ? 0 : Date.parse(ended_at),
+        attempts,
+      }));
+    },
+
+    async deleted(sinceMs) {
+      const rows = await db
+        .selectFrom('events')
+        .select(['session_id', 'created_at'])
+        .where('type', '=', 'session.deleted')
+        .where('created_at', '>=', toIso(sinceMs))
+        .execute();
+      return rows.flatMap(({ session_id, created_at }) =>
+        session_id === null ? [] : [{ sessionId: session_id, atMs: Date.parse(created_at) }],
+      );
     },
 
     async epochs() {

@@ -37,6 +37,28 @@ export interface ProxyMarksTable {
   sealed: string;
 }
 
+/** What was done to the pools, in order. */
+export interface PoolPiecesTable {
+  id: Generated<number>;
+  upload_id: string;
+  /** `profiles` and `proxies`: JSON rows as an upload packs them; `removal`: the line of a proxy. */
+  kind: string;
+  /** `staged` while an upload is being read, then `kept`. */
+  state: string;
+  /** Deflated and encrypted. */
+  sealed: string;
+  created_at: Iso;
+}
+
+/** Who was given a profile last. */
+export interface ProfileHoldersTable {
+  /** SHA-256 of the line. */
+  id: string;
+  session_id: string;
+  /** The newest piece at that time: what was uploaded later was wanted again. */
+  after_piece: number;
+}
+
 export interface SessionsTable {
   id: string;
   phone: string | null;
@@ -233,6 +255,8 @@ export interface Schema {
   binding_lines: BindingLinesTable;
   node_wishes: NodeWishesTable;
   proxy_marks: ProxyMarksTable;
+  pool_pieces: PoolPiecesTable;
+  profile_holders: ProfileHoldersTable;
   sessions: SessionsTable;
   session_requests: SessionRequestsTable;
   fleet_image: FleetImageTable;

@@ -35,20 +35,38 @@ export class RedisInventoryStore implements InventoryStore {
     this.#pages = new ProxyPages(redis, sessionsPerProxy);
   }
 
-  async stage(kind: UploadKind, uploadId: string, piece: Buffer): Promise<void> {
+  async stage(kind: UploadKind, uploadId: string, piece: Buffer, pieceId: number): Promise<void> {
     const key = keys.uploadStaging(kind, uploadId);
-    await Promise.all([this.#redis.rpush(key, piece), this.#redis.expire(key, STAGING_TTL_SECONDS)]);
+    await Promise.all([
+      this.#redis.rpush(key, Buffer.concat([Buffer.from(`${pieceId} `), piece])),
+      this.#redis.expire(key, STAGING_TTL_SECONDS),
+    ]);
   }
 
   async commitStep(kind: UploadKind, uploadId: string): Promise<CommitStep> {
     const staging = keys.uploadStaging(kind, uploadId);
-    const reply = await this.#scripts.run('inventory-commit', [...inventoryKeys, staging], [kind, this.#cap]);
-    const [left, added, duplicates, ...clashes] = reply as [number, number, number, ...number[]];
-    return { left, added, duplicates, clashes };
+    const reply = await this.#scripts.run(
+      'inventory-commit',
+      [...inventoryKeys, staging, keys.poolPieces],
+      [kind, this.#cap],
+    );
+    const [left, piece, changed, added, duplicates, ...clashes] = reply as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      ...number[],
+    ];
+    return { left, piece: piece > 0 ? piece : null, changed: changed === 1, added, duplicates, clashes };
   }
 
   async discard(kind: UploadKind, uploadId: string): Promise<void> {
     await this.#redis.unlink(keys.uploadStaging(kind, uploadId));
+  }
+
+  async forgetPieces(ids: readonly number[]): Promise<void> {
+    if (ids.length > 0) await this.#redis.srem(keys.poolPieces, ...ids);
   }
 
   async counts(): Promise<InventoryCounts> {
@@ -98,12 +116,12 @@ export class RedisInventoryStore implements InventoryStore {
     return this.#onProxy('proxy-bad', [line, error === null ? '' : JSON.stringify(error)]);
   }
 
-  restore(line: string): Promise<number | null> {
-    return this.#onProxy('proxy-restore', [line, this.#cap]);
+  restore(line: string, pieceId: number): Promise<number | null> {
+    return this.#onProxy('proxy-restore', [line, this.#cap, pieceId], [keys.poolPieces]);
   }
 
-  drain(line: string): Promise<number | null> {
-    return this.#onProxy('proxy-drain', [line]);
+  drain(line: string, pieceId: number): Promise<number | null> {
+    return this.#onProxy('proxy-drain', [line, pieceId], [keys.poolPieces]);
   }
 
   async findProfile(reference: string): Promise<string | null> {
@@ -118,13 +136,13 @@ export class RedisInventoryStore implements InventoryStore {
     return null;
   }
 
-  async #onProxy(script: string, args: (string | number)[]): Promise<number | null> {
-    const sessions = (await this.#run(script, args)) as number;
+  async #onProxy(script: string, args: (string | number)[], moreKeys: string[] = []): Promise<number | null> {
+    const sessions = (await this.#run(script, args, moreKeys)) as number;
     return sessions < 0 ? null : sessions;
   }
 
-  #run(script: string, args: (string | number)[]): Promise<unknown> {
-    return this.#scripts.run(script, inventoryKeys, args);
+  #run(script: string, args: (string | number)[], moreKeys: string[] = []): Promise<unknown> {
+    return this.#scripts.run(script, [...inventoryKeys, ...moreKeys], args);
   }
 }
 

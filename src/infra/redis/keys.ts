@@ -31,6 +31,8 @@ export const keys = {
   profilesKept: 'profiles:kept',
   /** The last place given out in `profiles:order`. */
   profileSequence: 'profiles:sequence',
+  /** SET of ids of what SQL knows to have been done to the pools, and this server has seen done. */
+  poolPieces: 'inventory:pieces',
   uploadStaging: (kind: string, uploadId: string) => `upload:${kind}:${uploadId}`,
 
   /** HASH fingerprint of raw → lease. */

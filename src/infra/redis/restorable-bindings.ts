@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis';
 import { conflict } from '../../kernel/errors.ts';
 import type { RestorableBindings } from '../../services/allocation/binding-restoration.ts';
 import type { MarkRestorationDeps } from '../../services/inventory/mark-restoration.ts';
+import type { RestorablePools } from '../../services/inventory/pool-restoration.ts';
 import { bindingOf } from './allocation-registry.ts';
 import { inventoryKeys } from './inventory-keys.ts';
 import { keys } from './keys.ts';
@@ -12,7 +13,7 @@ export function createRestorableBindings(options: {
   redis: Redis;
   scripts: ScriptRunner;
   sessionsPerProxy: number;
-}): RestorableBindings & { mark: MarkRestorationDeps['apply'] } {
+}): RestorableBindings & { mark: MarkRestorationDeps['apply']; pools: RestorablePools } {
   const { redis, scripts, sessionsPerProxy } = options;
   const run = async (args: (string | number)[]): Promise<void> => {
     const result = (await scripts.run(
@@ -39,6 +40,26 @@ export function createRestorableBindings(options: {
       )) as number;
       if (result === -1) throw settledElsewhere();
       return result === -2 ? 'gone' : result === 1 ? 'changed' : 'same';
+    },
+    pools: {
+      pieces: async () => new Set((await redis.smembers(keys.poolPieces)).map(Number)),
+      async apply({ id, kind, content, held, kept }, runId) {
+        const result = (await scripts.run(
+          'restore-piece',
+          [...inventoryKeys, keys.poolPieces, keys.incarnation],
+          [
+            kind,
+            sessionsPerProxy,
+            runId,
+            id,
+            content,
+            JSON.stringify(held),
+            JSON.stringify(Object.fromEntries(kept)),
+          ],
+        )) as number;
+        if (result < 0) throw settledElsewhere();
+        return result;
+      },
     },
     async recount() {
       const repairs = await scripts.run('reconcile-bindings', inventoryKeys, [sessionsPerProxy]);

@@ -101,6 +101,50 @@ export function createRestorableOutboxes({
       for (const entry of entries) await redis.lrem(keys.outboxDead(sessionId), 1, entry);
     },
 
+    async bury(sessionId, runId, tasks) {
+      let count = 0;
+      for (let at = 0; at < tasks.length; at += STEP) {
+        const fives = tasks
+          .slice(at, at + STEP)
+          .flatMap(({ taskId, raw, reason, atMs, attempts }) => [taskId, raw, reason, atMs, attempts]);
+        count += await run(
+          'restore-dead',
+          [
+            keys.outboxDead(sessionId),
+            keys.outboxTaskIds(sessionId),
+            keys.outboxEnded(sessionId),
+            keys.incarnation,
+          ],
+          [runId, ...fives],
+        );
+      }
+      return count;
+    },
+
+    async lastDeletedMs() {
+      const [, score] = await redis.zrange(keys.sessionsDeleted, '-1', '-1', 'WITHSCORES');
+      return Number(score ?? 0);
+    },
+
+    async restoreDeleted(sessions) {
+      for (let at = 0; at < sessions.length; at += STEP) {
+        const pairs = sessions.slice(at, at + STEP).flatMap(({ sessionId, atMs }) => [atMs, sessionId]);
+        await redis.zadd(keys.sessionsDeleted, 'NX', ...pairs);
+      }
+    },
+
+    async deletedOf(sessionIds) {
+      const deleted = new Set<string>();
+      for (let at = 0; at < sessionIds.length; at += STEP) {
+        const some = sessionIds.slice(at, at + STEP);
+        const scores = await redis.zmscore(keys.sessionsDeleted, ...some);
+        some.forEach((id, index) => {
+          if (scores[index] !== null) deleted.add(id);
+        });
+      }
+      return deleted;
+    },
+
     async restoreEpochs(epochs) {
       for (let at = 0; at < epochs.length; at += STEP) {
         await Promise.all(

@@ -26,6 +26,8 @@ const UNFENCED = new Set([
   'restore-epoch',
   'restore-binding',
   'restore-mark',
+  'restore-piece',
+  'restore-dead',
   'reconcile-bindings',
 ]);
 

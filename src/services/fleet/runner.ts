@@ -40,7 +40,7 @@ export interface FleetRunnerDeps {
 const PAUSE_FACTOR = 3;
 const MIN_PAUSE_MS = 20;
 /** On a machine that is busy with other things a look takes long without costing much: it must not cost four times that. */
-const MAX_PAUSE_MS = 1000;
+const MAX_PAUSE_MS = 300;
 /** A leader may miss most of them; a follower is late by one at most. */
 const LOOKS_PER_LEASE = 10;
 /** In this time each worker of another orchestrator gives a sign of life: one ping and one repeat of it. */

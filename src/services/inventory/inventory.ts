@@ -7,6 +7,7 @@ import type { EventSink } from '../alerts/ports.ts';
 import type {
   InventoryCounts,
   InventoryStore,
+  PoolPieces,
   ProxyFacts,
   ProxyMarks,
   ProxyState,
@@ -21,6 +22,7 @@ export interface InventoryDeps {
   log: Logger;
   events: EventSink;
   marks: ProxyMarks;
+  pieces: PoolPieces;
 }
 
 /** Profiles and proxies: what there is, and which proxies are fit. Proxies are named by their lines. */
@@ -33,11 +35,11 @@ export class Inventory {
 
   /** Reads a file to its end without adding anything. @throws FlotillaError `not_text`, `empty_upload` */
   stage(kind: UploadKind, source: AsyncIterable<Uint8Array>): Promise<StagedUpload> {
-    return stageUpload(this.#deps.store, kind, source);
+    return stageUpload(this.#deps, kind, source);
   }
 
   async commit(staged: StagedUpload): Promise<UploadReport> {
-    const report = await commitUpload(this.#deps.store, staged);
+    const report = await commitUpload(this.#deps, staged);
     const { added, duplicates, rejectedTotal } = report;
     const facts = { kind: staged.kind, added, duplicates, rejected: rejectedTotal };
     this.#deps.log.info(facts, 'upload added to the inventory');
@@ -46,7 +48,7 @@ export class Inventory {
   }
 
   discard(staged: StagedUpload): Promise<void> {
-    return discardUpload(this.#deps.store, staged);
+    return discardUpload(this.#deps, staged);
   }
 
   counts(): Promise<InventoryCounts> {
@@ -115,8 +117,11 @@ export class Inventory {
 
   /** Back into service, from bad or from draining. @throws FlotillaError `proxy_not_found` */
   async restore(line: string): Promise<ProxyFacts> {
-    const { store, events, marks } = this.#deps;
-    const sessions = await store.restore(line);
+    const { store, events, marks, pieces } = this.#deps;
+    if ((await store.known([line])).length === 0) throw unknownProxy();
+    // As if it were uploaded once more.
+    const piece = await pieces.add('proxies', JSON.stringify([[1, line]]));
+    const sessions = await store.restore(line, piece);
     if (sessions === null) throw unknownProxy();
     await marks.set({ line, mark: 'good', error: null });
     await events.record({ type: 'proxy.restored', data: { proxy: proxyEndpoint(line), sessions } });
@@ -129,11 +134,11 @@ export class Inventory {
    * @throws FlotillaError `proxy_not_found`
    */
   async drain(line: string): Promise<number> {
-    const { store, events, marks } = this.#deps;
-    const sessions = await store.drain(line);
+    const { store, events, marks, pieces } = this.#deps;
+    if ((await store.known([line])).length === 0) throw unknownProxy();
+    const sessions = await store.drain(line, await pieces.add('removal', line));
     if (sessions === null) throw unknownProxy();
-    if (sessions > 0) await marks.set({ line, mark: 'draining', error: null });
-    else await marks.drop(line);
+    await marks.drop(line);
     await events.record({ type: 'proxy.draining', data: { proxy: proxyEndpoint(line), sessions } });
     return sessions;
   }

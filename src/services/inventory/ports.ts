@@ -15,7 +15,33 @@ export interface UploadReport {
   rejectedTotal: number;
 }
 
+/**
+ * What was done to the pools, in SQL and in order, for a Redis that has lost it. Each piece has an id above 0, which
+ * Redis remembers together with what the piece has changed. Where nothing may be kept, ids are 0.
+ */
+export interface PoolPieces {
+  /** Part of an upload that is still being read. */
+  stage(kind: UploadKind, uploadId: string, piece: Buffer): Promise<number>;
+  /** The upload is complete: from now on it is promised. */
+  keep(uploadId: string): Promise<void>;
+  /** These have changed nothing. */
+  drop(ids: readonly number[]): Promise<void>;
+  discard(uploadId: string): Promise<void>;
+  /** One that is promised at once: rows as an upload packs them, or the line of a proxy that was removed. */
+  add(kind: PieceKind, content: string): Promise<number>;
+  /** Ids of all that is promised, oldest first. */
+  ids(): Promise<number[]>;
+  /** Null for one that is gone, or was written under another key. */
+  read(id: number): Promise<{ kind: PieceKind; content: string } | null>;
+}
+
+export type PieceKind = UploadKind | 'removal';
+
 export interface CommitStep {
+  /** The id that the piece was staged with; null if none was left. */
+  piece: number | null;
+  /** Whether it has changed anything. */
+  changed: boolean;
   /** Pieces that are still staged. */
   left: number;
   added: number;
@@ -64,10 +90,12 @@ export interface InventoryStore {
    * Appends a piece (as `PieceWriter` packs it; not used after the call has ended) to an upload's staging list,
    * which is dropped by itself if nothing comes for a while.
    */
-  stage(kind: UploadKind, uploadId: string, piece: Buffer): Promise<void>;
+  stage(kind: UploadKind, uploadId: string, piece: Buffer, pieceId: number): Promise<void>;
   /** Moves the next piece into the pool, atomically. */
   commitStep(kind: UploadKind, uploadId: string): Promise<CommitStep>;
   discard(kind: UploadKind, uploadId: string): Promise<void>;
+  /** SQL does not keep these. */
+  forgetPieces(ids: readonly number[]): Promise<void>;
 
   counts(): Promise<InventoryCounts>;
   /** A page of proxies in no particular order. */
@@ -83,9 +111,10 @@ export interface InventoryStore {
 
   /** @returns sessions on the proxy, or null if it is unknown */
   markBad(line: string, error: { error: string; at: string } | null): Promise<number | null>;
-  restore(line: string): Promise<number | null>;
+  /** @param pieceId under which SQL knows of it */
+  restore(line: string, pieceId: number): Promise<number | null>;
   /** 0: it is gone. More: it goes when its last session has left. */
-  drain(line: string): Promise<number | null>;
+  drain(line: string, pieceId: number): Promise<number | null>;
 
   /** The line of the profile with that id or that very line; null if there is none. */
   findProfile(reference: string): Promise<string | null>;

@@ -4,11 +4,17 @@ import { invalid } from '../../kernel/errors.ts';
 import { newId } from '../../kernel/ids.ts';
 import { type Line, LineReader, MAX_LINE_BYTES } from './line-reader.ts';
 import { PieceWriter } from './piece-writer.ts';
-import type { InventoryStore, RejectedLine, UploadKind, UploadReport } from './ports.ts';
+import type { InventoryStore, PoolPieces, RejectedLine, UploadKind, UploadReport } from './ports.ts';
 
 /** Decoded at once. Text that is alive while Redis is waited for outlives the young generation: so little of it. */
 const BITE_BYTES = 8192;
 const MAX_REJECTED_SHOWN = 100;
+
+/** The pools themselves, and what SQL keeps of what is done to them. */
+export interface Pools {
+  store: InventoryStore;
+  pieces: PoolPieces;
+}
 
 /** A file that has been read to its end and lies beside the pool; `commitUpload` or `discardUpload` follows. */
 export interface StagedUpload {
@@ -24,7 +30,7 @@ export interface StagedUpload {
  * @throws FlotillaError `not_text`, `empty_upload`; or what the source throws
  */
 export async function stageUpload(
-  store: InventoryStore,
+  { store, pieces }: Pools,
   kind: UploadKind,
   source: AsyncIterable<Uint8Array>,
 ): Promise<StagedUpload> {
@@ -35,7 +41,8 @@ export async function stageUpload(
   const flush = async (): Promise<void> => {
     if (piece.entries === 0) return;
     entries += piece.entries;
-    await store.stage(kind, staged.id, piece.take());
+    const packed = piece.take();
+    await store.stage(kind, staged.id, packed, await pieces.stage(kind, staged.id, packed));
   };
   const take = (lines: Iterable<Line>): void => {
     for (const line of lines) {
@@ -56,7 +63,7 @@ export async function stageUpload(
       throw invalid('empty_upload', 'file: contains no entries.', { details: { field: 'file' } });
     }
   } catch (error) {
-    await store.discard(kind, staged.id);
+    await discardUpload({ store, pieces }, staged);
     throw error;
   }
   return staged;
@@ -66,7 +73,9 @@ export async function stageUpload(
  * Moves a staged upload into the pool, in short steps. Should the process die halfway, whole lines have been
  * added and the same upload can be sent again.
  */
-export async function commitUpload(store: InventoryStore, staged: StagedUpload): Promise<UploadReport> {
+export async function commitUpload({ store, pieces }: Pools, staged: StagedUpload): Promise<UploadReport> {
+  await pieces.keep(staged.id);
+  const unchanged: number[] = [];
   let added = 0;
   let duplicates = 0;
   const move = async (): Promise<void> => {
@@ -75,17 +84,22 @@ export async function commitUpload(store: InventoryStore, staged: StagedUpload):
       left = step.left;
       added += step.added;
       duplicates += step.duplicates;
+      if (step.piece !== null && !step.changed) unchanged.push(step.piece);
       for (const line of step.clashes) reject(staged, { line, reason: 'another profile has this "id"' });
     }
   };
   // Two at a time, so that Redis has the next piece when it has done with one.
   await Promise.all([move(), move()]);
+  // A repeated upload must not make SQL grow.
+  await pieces.drop(unchanged);
+  await store.forgetPieces(unchanged);
   const rejected = staged.rejected.toSorted((a, b) => a.line - b.line).slice(0, MAX_REJECTED_SHOWN);
   return { added, duplicates, rejected, rejectedTotal: staged.rejectedTotal };
 }
 
-export function discardUpload(store: InventoryStore, staged: StagedUpload): Promise<void> {
-  return store.discard(staged.kind, staged.id);
+export async function discardUpload({ store, pieces }: Pools, staged: StagedUpload): Promise<void> {
+  await store.discard(staged.kind, staged.id);
+  await pieces.discard(staged.id);
 }
 
 function reject(staged: StagedUpload, line: RejectedLine): void {

@@ -10,6 +10,8 @@ export interface OutboxRestorationDeps {
 }
 
 const ATTEMPTS = 20;
+/** An event is written a moment after what it tells of. */
+const EVENTS_LATE_MS = 60_000;
 /** Sessions at the same time. */
 const AT_ONCE = 16;
 
@@ -27,7 +29,14 @@ export class OutboxRestoration implements RestorablePart {
   async restore(runId: string, signal: AbortSignal): Promise<number> {
     const { promises, outboxes, stillLeads } = this.#deps;
     await outboxes.restoreEpochs(await promises.epochs());
-    const sessions = new Set([...(await promises.sessions()), ...(await outboxes.active())]);
+    await this.#deleted();
+    const mourning = await promises.deadSessions();
+    const deleted = await outboxes.deletedOf(mourning);
+    const sessions = new Set([
+      ...(await promises.sessions()),
+      ...(await outboxes.active()),
+      ...mourning.filter((id) => !deleted.has(id)),
+    ]);
     const waiting = [...sessions];
     let changed = 0;
     while (waiting.length > 0) {
@@ -39,7 +48,29 @@ export class OutboxRestoration implements RestorablePart {
     return changed;
   }
 
+  /** Nothing is queued for them any more. */
+  async #deleted(): Promise<void> {
+    const { promises, outboxes } = this.#deps;
+    const known = await outboxes.lastDeletedMs();
+    await outboxes.restoreDeleted(await promises.deleted(Math.max(0, known - EVENTS_LATE_MS)));
+  }
+
   async #session(sessionId: string, runId: string): Promise<number> {
+    return (await this.#queue(sessionId, runId)) + (await this.#dead(sessionId, runId));
+  }
+
+  /** Behind what is there: the oldest of what a server forgets is younger than that. */
+  async #dead(sessionId: string, runId: string): Promise<number> {
+    const { promises, outboxes } = this.#deps;
+    const wanted = await promises.dead(sessionId);
+    if (wanted.length === 0) return 0;
+    const { queue, processing, dead } = await outboxes.read(sessionId);
+    const present = new Set([...queue, ...processing, ...dead.map(({ raw }) => raw)].map(idOf));
+    const missing = wanted.filter(({ taskId }) => !present.has(taskId));
+    return missing.length === 0 ? 0 : await outboxes.bury(sessionId, runId, missing);
+  }
+
+  async #queue(sessionId: string, runId: string): Promise<number> {
     const { outboxes } = this.#deps;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const contents = await outboxes.read(sessionId);
@@ -65,8 +96,9 @@ export class OutboxRestoration implements RestorablePart {
     for (const { taskId, raw } of held) {
       const state = taskId === null ? undefined : states.get(taskId);
       if (taskId === null || state === undefined) continue;
-      if (state === 'waiting') dropped.push({ taskId, raw, ended: false });
-      else if (state === 'failed' || state === 'cancelled') dropped.push({ taskId, raw, ended: true });
+      // What has failed since goes onto the dead list.
+      if (state === 'waiting' || state === 'failed') dropped.push({ taskId, raw, ended: false });
+      else if (state === 'cancelled') dropped.push({ taskId, raw, ended: true });
       else if (!isOpen(state)) sent.push(raw);
     }
     // A person has sent them again since the server's data are from; SQL says what has become of that.

@@ -22,6 +22,12 @@ export interface OpenTask extends PromisedTask {
   attempts: number;
 }
 
+export interface BuriedTask extends PromisedTask {
+  reason: string;
+  atMs: number;
+  attempts: number;
+}
+
 /** What SQL knows of the outboxes. */
 export interface PromiseStore {
   /** Sessions with tasks that have no end. */
@@ -30,6 +36,12 @@ export interface PromiseStore {
   open(sessionId: string): Promise<OpenTask[]>;
   /** Of those that SQL knows; `waiting` if it is to wait in SQL because its job is paused or cancelled. */
   states(sessionId: string, taskIds: readonly string[]): Promise<Map<string, TaskState | 'waiting'>>;
+  /** Sessions with tasks on their dead lists. */
+  deadSessions(): Promise<string[]>;
+  /** Tasks that belong onto the dead list, oldest first. */
+  dead(sessionId: string): Promise<BuriedTask[]>;
+  /** Sessions that were deleted since then, as far as events are kept. */
+  deleted(sinceMs: number): Promise<{ sessionId: string; atMs: number }[]>;
   /** Epochs of all sessions that ever had one. */
   epochs(): Promise<{ sessionId: string; epoch: number }[]>;
 }
@@ -45,7 +57,7 @@ export interface OutboxContents {
 }
 
 export interface Dropped extends PromisedTask {
-  /** Whether the task has an end; else it waits in SQL. */
+  /** Whether the task has an end that Redis is to remember; else it waits in SQL, or is dead. */
   ended: boolean;
 }
 
@@ -71,6 +83,13 @@ export interface RestorableOutboxes {
   }): Promise<{ lost: number } | 'again'>;
   /** Takes tasks off the dead list that have been replayed since. */
   forgetDead(sessionId: string, entries: readonly string[]): Promise<void>;
+  /** Puts tasks onto the dead list. @returns how many */
+  bury(sessionId: string, runId: string, tasks: readonly BuriedTask[]): Promise<number>;
+  /** When the session that was deleted last was deleted; 0 if none is known. */
+  lastDeletedMs(): Promise<number>;
+  restoreDeleted(sessions: readonly { sessionId: string; atMs: number }[]): Promise<void>;
+  /** Those of the sessions that are known as deleted. */
+  deletedOf(sessionIds: readonly string[]): Promise<ReadonlySet<string>>;
   restoreEpochs(epochs: readonly { sessionId: string; epoch: number }[]): Promise<void>;
 }
 

@@ -9,6 +9,7 @@ import { systemClock } from '../../../src/kernel/clock.ts';
 import { silentLogger } from '../../../src/kernel/log.ts';
 import { AllocationService } from '../../../src/services/allocation/allocation.ts';
 import { commitUpload, stageUpload } from '../../../src/services/inventory/upload.ts';
+import { unkeptPieces } from '../../helpers/unkept-pieces.ts';
 import {
   checkInvariants,
   type InventoryHarness,
@@ -123,16 +124,17 @@ async function run(world: World, action: Step): Promise<void> {
       await store.markBad(action.proxy, null);
       return;
     case 'restore':
-      await store.restore(action.proxy);
+      await store.restore(action.proxy, 0);
       return;
     case 'drain':
-      await store.drain(action.proxy);
+      await store.drain(action.proxy, 0);
       return;
     case 'upload': {
       const source = (async function* () {
         yield Buffer.from(action.proxy);
       })();
-      await commitUpload(store, await stageUpload(store, 'proxies', source));
+      const pools = { store, pieces: unkeptPieces };
+      await commitUpload(pools, await stageUpload(pools, 'proxies', source));
       return;
     }
     case 'reconcile':

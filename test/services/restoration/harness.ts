@@ -91,3 +91,28 @@ export async function startLoss(): Promise<LossHarness> {
     },
   };
 }
+
+/** A session as SQL has it while its worker runs. */
+export const sessionRow = (id: string, epoch: number, proxy: string | null, at: string) => ({
+  id,
+  phone: null,
+  profile: null,
+  tenant: null,
+  provider: 'p',
+  webhook_url: null,
+  resources: null,
+  desired: 'running',
+  generation: 1,
+  state: 'connected',
+  reason: null,
+  proxy,
+  direct: 0,
+  jid: null,
+  epoch,
+  crashes: 0,
+  not_before: null,
+  logout: 0,
+  created_at: at,
+  updated_at: at,
+  connected_at: null,
+});
