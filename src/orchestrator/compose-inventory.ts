@@ -12,6 +12,7 @@ import { RedisInventoryStore } from '../infra/redis/inventory-store.ts';
 import { createRestorableBindings } from '../infra/redis/restorable-bindings.ts';
 import type { ScriptRunner } from '../infra/redis/scripts.ts';
 import type { Clock } from '../kernel/clock.ts';
+import { messageOf } from '../kernel/errors.ts';
 import type { Service } from '../kernel/lifecycle.ts';
 import type { Logger } from '../kernel/log.ts';
 import { Alerts } from '../services/alerts/alerts.ts';
@@ -19,6 +20,7 @@ import type { EventSink } from '../services/alerts/ports.ts';
 import { AlertWebhook } from '../services/alerts/webhook.ts';
 import { AllocationService } from '../services/allocation/allocation.ts';
 import { BindingRestoration } from '../services/allocation/binding-restoration.ts';
+import { adoptPools } from '../services/inventory/adopt-pools.ts';
 import { Inventory } from '../services/inventory/inventory.ts';
 import { MarkRestoration } from '../services/inventory/mark-restoration.ts';
 import { PoolRestoration } from '../services/inventory/pool-restoration.ts';
@@ -52,7 +54,7 @@ export interface InventoryParts {
   /** Puts bindings, counters, pools and what people want of proxies back. */
   restoration: RestorablePart;
   routes: RouteModule[];
-  /** Nothing runs by itself; stopping lets waiting alerts and audit rows go out. */
+  /** Starting has SQL keep pools that it knows nothing of; stopping lets waiting alerts and audit rows go out. */
   service: Service;
 }
 
@@ -76,8 +78,9 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
     clock,
     log,
   });
+  const store = new RedisInventoryStore({ redis, scripts, sessionsPerProxy });
   const inventory = new Inventory({
-    store: new RedisInventoryStore({ redis, scripts, sessionsPerProxy }),
+    store,
     clock,
     log,
     events,
@@ -132,7 +135,14 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
       }),
     ],
     service: {
-      start: async () => undefined,
+      async start() {
+        try {
+          const adopted = await adoptPools({ store, pieces });
+          if (adopted > 0) log.info({ adopted }, 'lines of the pools are kept in the database from now on');
+        } catch (error) {
+          log.warn({ error: messageOf(error) }, 'the pools could not be written to the database');
+        }
+      },
       stop: async () => {
         await webhook?.stop();
         await allocation.flush();

@@ -14,6 +14,8 @@ export interface ChurnOptions {
   everyMs: number;
   /** Longer than another session needs to take the place; less than the 10 s that a stop waits. */
   hangMs: number;
+  /** So many of those that are stopped at a time hang. */
+  hanging: number;
   /** When who was without a place, is noted here. */
   stops: SessionStop[];
   nowMs(): number;
@@ -48,7 +50,9 @@ export async function churn(options: ChurnOptions, stop: AbortSignal): Promise<v
     const leaving = random.shuffled(running).slice(0, waiting.length);
     const coming = [...waiting];
     for (const session of leaving) leave(session);
-    const hanging = leaving.slice(0, 2).flatMap((session) => recorder.workers.get(session)?.pid ?? []);
+    const hanging = leaving
+      .slice(0, options.hanging)
+      .flatMap((session) => recorder.workers.get(session)?.pid ?? []);
     for (const pid of hanging) signal(pid, 'SIGSTOP');
     await Promise.all([
       ...leaving.map((session) => api.insist('POST', `/api/sessions/${session}/stop`, {}, stop)),

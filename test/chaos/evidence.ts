@@ -3,7 +3,23 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { Redis } from 'ioredis';
 import { keys } from '../../src/infra/redis/keys.ts';
+import type { Arrival, Attempt, Connection } from './history.ts';
 import { PROBE_SESSION } from './probe.ts';
+import type { FaultRecord, SessionStop } from './recovery.ts';
+
+/** Keeps what was seen from outside, for questions about times: `history.json`. */
+export async function keepHistory(
+  dir: string,
+  seen: {
+    faults: readonly FaultRecord[];
+    stops: readonly SessionStop[];
+    connections: readonly Connection[];
+    attempts: readonly Attempt[];
+    arrivals: readonly Arrival[];
+  },
+): Promise<void> {
+  await writeFile(join(dir, 'history.json'), JSON.stringify(seen));
+}
 
 /** Keeps what SQL and Redis say of everything that has no end: `evidence.json`, and a copy of the database. */
 export async function keepEvidence(dir: string, dbPath: string, admin: Redis): Promise<void> {

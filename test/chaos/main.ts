@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -7,6 +8,9 @@ import { allHolds, checksOf, lineOf, report } from './report.ts';
 import { forget, type RunResult, run } from './run.ts';
 import { breakCopy, SABOTAGES } from './sabotage.ts';
 
+/** So long the end of the process may take. */
+const LAST_SECONDS = 20;
+const OURS_AT_THE_END = new Set(['ProcessWrap', 'PipeWrap', 'TTYWrap']);
 const ROOT = join(import.meta.dirname, '..', '..');
 
 const { values } = parseArgs({
@@ -39,8 +43,19 @@ const isRight =
   values.sabotage === 'all'
     ? await allSabotages()
     : (await once(values.sabotage)).good === (values.sabotage === undefined);
-// At once: Node has been seen to spin for ever while it cleaned up behind a run of all sabotages.
-process.exit(isRight ? 0 : 1);
+endNow(isRight ? 0 : 1);
+
+/**
+ * Whatever is still open. Node has been seen to spin for ever while it cleaned up behind a run: then somebody else
+ * ends it, which is a failure.
+ */
+function endNow(code: number): never {
+  const watch = `timeout ${LAST_SECONDS} cat > /dev/null; [ $? = 124 ] && kill -KILL ${process.pid}`;
+  spawn('/bin/sh', ['-c', watch], { stdio: ['pipe', 'ignore', 'ignore'], detached: true }).unref();
+  const left = process.getActiveResourcesInfo().filter((kind) => !OURS_AT_THE_END.has(kind));
+  if (left.length > 0) say(`still open: ${left.join(', ')}`);
+  process.exit(code);
+}
 
 /** @param sabotage after which the run has to be red */
 async function once(sabotage: string | undefined): Promise<{ good: boolean; result: RunResult }> {
@@ -53,10 +68,23 @@ async function once(sabotage: string | undefined): Promise<{ good: boolean; resu
   try {
     if (sabotage !== undefined) await breakCopy(sources, sabotage);
     say(`seed ${values.seed}, ${seconds} s, ${faults} faults${sabotage ? `, sabotage ${sabotage}` : ''}`);
-    const [seed, oneByOne, real] = [Number(values.seed), values['one-by-one'], values.real];
-    // On a busy machine others need longer to take the place of a worker that hangs.
-    const hangMs = sabotage === undefined ? 3500 : 8000;
-    const result = await run({ seed, seconds, faults, kinds, oneByOne, real, hangMs, sources, say });
+    const { 'one-by-one': oneByOne, real, keep } = values;
+    const seed = Number(values.seed);
+    // The longer and the more of them hang, the surer somebody takes a place that was given up too early.
+    const [hangMs, hanging] = sabotage === undefined ? [3500, 2] : [9500, 4];
+    const result = await run({
+      seed,
+      seconds,
+      faults,
+      kinds,
+      oneByOne,
+      real,
+      keep,
+      hangMs,
+      hanging,
+      sources,
+      say,
+    });
     report(result, say);
     const good = allHolds(result);
     if (values.report) await writeReport(values.report, result);

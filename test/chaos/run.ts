@@ -8,7 +8,7 @@ import { Api } from './api.ts';
 import { check, type Verdict } from './checker.ts';
 import { churn } from './churn.ts';
 import { drain, readLedger } from './drain.ts';
-import { keepEvidence } from './evidence.ts';
+import { keepEvidence, keepHistory } from './evidence.ts';
 import type { FaultContext } from './faults.ts';
 import { heal, qrOf, startFleet } from './fleet.ts';
 import { createLoad } from './load.ts';
@@ -32,8 +32,12 @@ export interface RunOptions {
   oneByOne: boolean;
   /** For so long a worker that hangs while it is stopped does so. */
   hangMs: number;
+  /** So many of each four do. */
+  hanging: number;
   /** Real workers on the simulated WhatsApp: fewer, slower, the same checks. */
   real: boolean;
+  /** Evidence is kept also of a run in which all holds. */
+  keep: boolean;
   /** Folder with the copy that is tested. */
   sources: string;
   say(text: string): void;
@@ -183,6 +187,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
         ...fleet,
         everyMs: size.churnEveryMs,
         hangMs: options.hangMs,
+        hanging: options.hanging,
         stops,
         nowMs,
       },
@@ -218,7 +223,9 @@ export async function run(options: RunOptions): Promise<RunResult> {
       staleWrites: await stale,
       inFlightMs: size.inFlightMs,
     });
-    if (!drained || !verdict.ok) await keepEvidence(dir, system.dbPath, admin);
+    if (!drained || !verdict.ok || options.keep) await keepEvidence(dir, system.dbPath, admin);
+    const { arrivals, attempts, connections } = recorder;
+    await keepHistory(dir, { faults, stops, connections, attempts, arrivals });
     return {
       verdict,
       faults,

@@ -66,7 +66,8 @@ export const SABOTAGES: Readonly<Record<string, { changes: Change[]; kinds: stri
     ],
   },
   'release-before-stop': {
-    kinds: ['worker stopped', 'worker killed'],
+    // What keeps others from starting would only hide it.
+    kinds: ['dispatcher killed'],
     changes: [
       {
         file: 'src/domain/fleet-plan.ts',

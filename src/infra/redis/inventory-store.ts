@@ -15,6 +15,7 @@ import type { ScriptRunner } from './scripts.ts';
 /** An upload from which nothing has come for so long is forgotten. */
 const STAGING_TTL_SECONDS = 600;
 const SCAN_COUNT = 2000;
+const ADOPTED_AT_ONCE = 500;
 
 export interface InventoryStoreOptions {
   redis: Redis;
@@ -65,6 +66,10 @@ export class RedisInventoryStore implements InventoryStore {
     await this.#redis.unlink(keys.uploadStaging(kind, uploadId));
   }
 
+  async rememberPieces(ids: readonly number[]): Promise<void> {
+    if (ids.length > 0) await this.#redis.sadd(keys.poolPieces, ...ids);
+  }
+
   async forgetPieces(ids: readonly number[]): Promise<void> {
     if (ids.length > 0) await this.#redis.srem(keys.poolPieces, ...ids);
   }
@@ -110,6 +115,24 @@ export class RedisInventoryStore implements InventoryStore {
       if (lines.length > 0) yield lines;
       cursor = next;
     } while (cursor !== '0');
+  }
+
+  async *scanProfiles(): AsyncGenerator<string[]> {
+    let cursor = '0';
+    do {
+      const [next, lines] = await this.#redis.sscan(keys.profilesUsed, cursor, 'COUNT', ADOPTED_AT_ONCE);
+      if (lines.length > 0) yield lines;
+      cursor = next;
+    } while (cursor !== '0');
+    for (let at = 0; ; at += ADOPTED_AT_ONCE) {
+      const lines = await this.#redis.zrange(
+        keys.profilesOrder,
+        String(at),
+        String(at + ADOPTED_AT_ONCE - 1),
+      );
+      if (lines.length === 0) return;
+      yield lines;
+    }
   }
 
   markBad(line: string, error: { error: string; at: string } | null): Promise<number | null> {

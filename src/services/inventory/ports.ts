@@ -94,6 +94,8 @@ export interface InventoryStore {
   /** Moves the next piece into the pool, atomically. */
   commitStep(kind: UploadKind, uploadId: string): Promise<CommitStep>;
   discard(kind: UploadKind, uploadId: string): Promise<void>;
+  /** SQL keeps these, and the pools hold them. */
+  rememberPieces(ids: readonly number[]): Promise<void>;
   /** SQL does not keep these. */
   forgetPieces(ids: readonly number[]): Promise<void>;
 
@@ -108,6 +110,9 @@ export interface InventoryStore {
   known(lines: readonly string[]): Promise<string[]>;
   /** All members of the pool, in pieces; with `hostPort` only those that may contain it. */
   scanProxies(hostPort?: string): AsyncIterable<string[]>;
+
+  /** Profiles that are not put aside, in pieces: those in use first, then in the order in which they are offered. */
+  scanProfiles(): AsyncIterable<string[]>;
 
   /** @returns sessions on the proxy, or null if it is unknown */
   markBad(line: string, error: { error: string; at: string } | null): Promise<number | null>;

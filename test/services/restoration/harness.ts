@@ -16,6 +16,8 @@ import { copyLog, putLogBack } from '../../helpers/redis-log.ts';
 
 /** Outboxes and bindings behind the fence, on a Redis that can be made to lose its data. Nothing runs by itself. */
 export interface LossHarness extends OutboxParts, Pick<InventoryParts, 'allocation' | 'inventory'> {
+  /** What has SQL keep pools that it knows nothing of. */
+  readonly pools: InventoryParts['service'];
   readonly redis: ReturnType<typeof createRedis>;
   readonly server: TestRedis;
   readonly database: Database;
@@ -65,6 +67,7 @@ export async function startLoss(): Promise<LossHarness> {
     ...outbox,
     allocation: inventory.allocation,
     inventory: inventory.inventory,
+    pools: inventory.service,
     redis,
     server,
     database,

@@ -128,6 +128,31 @@ test('a repeated upload does not make SQL grow, one that breaks off promises not
   expect((await pools()).proxies).toEqual([proxy(1), proxy(2)]);
 });
 
+test('pools from before SQL kept them are taken over at the start, once', async () => {
+  await upload('profiles', 'one', '{"id":"two"}', 'three', 'aside');
+  await upload('proxies', proxy(1), '10.0.0.2:8080');
+  await bind('runs', 'three', proxy(1));
+  await bind('deleted', 'aside', proxy(1));
+  await leave('deleted', false);
+  await h.allocation.flush();
+  await h.database.db.deleteFrom('pool_pieces').execute();
+  await h.database.db.deleteFrom('profile_holders').execute();
+  await h.redis.del(keys.poolPieces);
+  const before = await pools();
+  await h.pools.start();
+  const count = await pieces();
+  await h.pools.start();
+  expect(await pieces()).toBe(count);
+  await h.lose('all');
+  await h.restore();
+  const { held: _, available, ...rest } = before;
+  expect(await pools()).toMatchObject({
+    ...rest,
+    held: [],
+    available: available.filter((p) => p !== 'aside'),
+  });
+});
+
 test('a crash in the middle of an upload: what was promised is whole after a loss', async () => {
   const lines = Array.from({ length: 1500 }, (_, each) => `profile-${each}`);
   const source = (async function* () {

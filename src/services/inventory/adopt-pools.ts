@@ -1,0 +1,40 @@
+import { parseProfile } from '../../domain/profile.ts';
+import { otherSpellings, parseProxy } from '../../domain/proxy.ts';
+import type { InventoryStore, PoolPieces, UploadKind } from './ports.ts';
+
+export interface AdoptDeps {
+  store: Pick<InventoryStore, 'scanProxies' | 'scanProfiles' | 'rememberPieces'>;
+  pieces: Pick<PoolPieces, 'ids' | 'add'>;
+}
+
+/**
+ * Pools that were filled before SQL kept them: what is in them is kept from now on. Does something only as long as
+ * SQL knows nothing.
+ * @returns how many lines were taken over
+ */
+export async function adoptPools({ store, pieces }: AdoptDeps): Promise<number> {
+  if ((await pieces.ids()).length > 0) return 0;
+  let adopted = 0;
+  const adopt = async (kind: UploadKind, source: AsyncIterable<string[]>): Promise<void> => {
+    for await (const lines of source) {
+      const rows = lines.map((line, index) => [index + 1, line, ...extrasOf(kind, line)]);
+      const id = await pieces.add(kind, JSON.stringify(rows));
+      if (id === 0) return; // nothing may be kept
+      await store.rememberPieces([id]);
+      adopted += lines.length;
+    }
+  };
+  await adopt('proxies', store.scanProxies());
+  await adopt('profiles', store.scanProfiles());
+  return adopted;
+}
+
+/** Of a proxy its other spellings, of a profile its id. */
+function extrasOf(kind: UploadKind, line: string): string[] {
+  if (kind === 'proxies') {
+    const parsed = parseProxy(line);
+    return parsed.ok ? otherSpellings(line, parsed.proxy) : [];
+  }
+  const parsed = line.startsWith('{') ? parseProfile(line) : null;
+  return parsed?.ok ? [parsed.profile.id] : [];
+}
