@@ -82,21 +82,28 @@ async function openLink(host: string, port: number, to: number, rate: () => numb
   const open = new Set<() => void>();
   const server: Server = createServer((client) => {
     const upstream = dial(to, '127.0.0.1');
-    const both = [client, upstream];
     const close = (): void => {
-      for (const socket of both) socket.destroy();
+      client.destroy();
+      upstream.destroy();
       open.delete(close);
     };
     open.add(close);
-    for (const socket of both) socket.on('error', close).on('close', close);
+    client.on('error', close).on('close', close);
+    upstream.on('error', close);
     client.pipe(upstream);
+    // An engine has a connection for each layer, which the registry closes behind it: what it has sent by then must
+    // still arrive.
+    upstream.on('end', () => client.end());
     upstream.on('data', (chunk: Buffer) => {
       upstream.pause();
       const limit = rate();
       const waitMs = limit === null ? 0 : Math.max(1, (chunk.length / limit) * 1000);
-      client.write(chunk);
-      if (waitMs < TICK_MS / 20) upstream.resume();
-      else setTimeout(() => upstream.resume(), waitMs);
+      const goOn = (): void => {
+        if (waitMs < TICK_MS / 20) upstream.resume();
+        else setTimeout(() => upstream.resume(), waitMs);
+      };
+      if (client.write(chunk)) goOn();
+      else client.once('drain', goOn);
     });
   });
   await new Promise<void>((resolve, reject) => {

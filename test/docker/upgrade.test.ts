@@ -1,47 +1,12 @@
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { BASE_IMAGE } from '../helpers/docker-base-image.ts';
 import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
-import { type FleetSandbox, startFleetSandbox, WORKER_ENTRY } from '../helpers/fleet-sandbox.ts';
+import { type FleetSandbox, startFleetSandbox } from '../helpers/fleet-sandbox.ts';
+import { buildStandInImages, STAND_IN } from '../helpers/stand-in-images.ts';
 import { all, images, starts, untilState, wish } from '../services/upgrades/harness.ts';
 import { FLEET, leftovers, newRuntime } from './runtime-sandbox.ts';
 
 const trouble = engineTrouble();
-const OLD = 'flotilla-test-stand-in:1';
-const GOOD = 'flotilla-test-stand-in:2';
-const BAD = 'flotilla-test-stand-in:3';
 const SESSIONS = 4;
-
-/** The stand-in worker as an image; in the bad one it connects, and ends soon after. */
-async function buildImages({ docker }: TestEngine): Promise<void> {
-  const context = await mkdtemp(join(tmpdir(), 'flotilla-stand-in-'));
-  try {
-    await copyFile(WORKER_ENTRY, join(context, 'worker.mjs'));
-    await writeFile(
-      join(context, 'bad.mjs'),
-      "setTimeout(() => process.exit(1), 1500);\nawait import('/worker.mjs');\n",
-    );
-    for (const [tag, entry] of [
-      [OLD, '/worker.mjs'],
-      [GOOD, '/worker.mjs'],
-      [BAD, '/bad.mjs'],
-    ]) {
-      const lines = [
-        `FROM ${BASE_IMAGE}`,
-        'COPY *.mjs /',
-        'USER node',
-        'ENTRYPOINT ["node"]',
-        `CMD ["${entry}"]`,
-      ];
-      await writeFile(join(context, 'Dockerfile'), `${lines.join('\n')}\nLABEL tag="${tag}"\n`);
-      await docker(['build', '-q', '-t', tag ?? '', context]);
-    }
-  } finally {
-    await rm(context, { recursive: true, force: true });
-  }
-}
 
 describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skipped: ${trouble}`}`, () => {
   let engine: TestEngine;
@@ -49,7 +14,7 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
   let ids: string[];
   beforeAll(async () => {
     engine = await startEngine();
-    await buildImages(engine);
+    await buildStandInImages(engine);
   });
   afterAll(async () => {
     await engine?.stop();
@@ -58,7 +23,7 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
   beforeEach(async () => {
     box = await startFleetSandbox({
       host: engine.gateway,
-      runtime: () => newRuntime(engine, { image: OLD }),
+      runtime: () => newRuntime(engine, { image: STAND_IN.old }),
     });
     await box.upload(
       'proxies',
@@ -105,32 +70,40 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
 
   test('to a bad image: the canary fails and goes back, and the containers of the others were never touched', async () => {
     const before = await containers();
-    expect(Object.values(before).map(({ image }) => image)).toEqual(ids.map(() => OLD));
+    expect(Object.values(before).map(({ image }) => image)).toEqual(ids.map(() => STAND_IN.old));
     const { body } = await box.call(
       'POST',
       '/api/upgrades',
-      wish(BAD, { onFailure: 'rollback', canary: { sessions: 1, watchSeconds: 5 }, connectSeconds: 30 }),
+      wish(STAND_IN.bad, {
+        onFailure: 'rollback',
+        canary: { sessions: 1, watchSeconds: 5 },
+        connectSeconds: 30,
+      }),
     );
     const [canary = ''] = body.upgrade.canary.sessions;
     const ended = await untilState(box, body.upgrade.id, 'rolled_back', 'done', 'failed');
     expect(ended).toMatchObject({ state: 'rolled_back', totals: { returned: 1, upgraded: 0 } });
     await box.until(canary, 'connected');
     const after = await containers();
-    expect(after[canary]).toMatchObject({ image: OLD });
+    expect(after[canary]).toMatchObject({ image: STAND_IN.old });
     expect(after[canary]?.id).not.toBe(before[canary]?.id);
     for (const id of ids.filter((each) => each !== canary)) expect(after[id]).toEqual(before[id]);
   }, 90_000);
 
   test('to a good image: all are replaced, one by one, each once', async () => {
     const before = await containers();
-    const { body } = await box.call('POST', '/api/upgrades', wish(GOOD, { parallel: 1, connectSeconds: 30 }));
+    const { body } = await box.call(
+      'POST',
+      '/api/upgrades',
+      wish(STAND_IN.good, { parallel: 1, connectSeconds: 30 }),
+    );
     const ended = await untilState(box, body.upgrade.id, 'done', 'failed');
     expect(ended).toMatchObject({ state: 'done', totals: { upgraded: SESSIONS, failed: 0, left: 0 } });
-    expect(await images(box)).toEqual(all(ids, GOOD));
+    expect(await images(box)).toEqual(all(ids, STAND_IN.good));
     expect(await starts(box)).toEqual(all(ids, 2));
     const after = await containers();
     for (const id of ids) {
-      expect(after[id]?.image).toBe(GOOD);
+      expect(after[id]?.image).toBe(STAND_IN.good);
       expect(after[id]?.id).not.toBe(before[id]?.id);
     }
     // One by one: the next one went when the one before was back.

@@ -1,14 +1,16 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { accessSync, constants, openSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { makeBaseImage } from './docker-base-image.ts';
-import { isAlive, lockEngine } from './engine-lock.ts';
+import { endProcessesOn } from './engine-leftovers.ts';
+import { lockEngine } from './engine-lock.ts';
 import { type EngineNetwork, engineNetwork } from './engine-network.ts';
+import { EngineRecord } from './engine-record.ts';
 import { makeTlsFiles } from './engine-tls.ts';
 
 const run = promisify(execFile);
@@ -60,6 +62,8 @@ export interface EngineOptions {
 const ROOT = join(import.meta.dirname, '..', '..');
 const PROGRAMS = ['/usr/sbin/dockerd', '/usr/bin/docker', '/usr/bin/mmdebstrap', '/usr/bin/openssl'];
 const READY_TIMEOUT_MS = 30_000;
+/** An engine that has not ended by then of its own will is killed. */
+const END_TIMEOUT_MS = 30_000;
 const TLS_PORT = 2376;
 /** Needed for namespaces, mounts and control groups; root within a container may lack them. */
 const CAP_NET_ADMIN = 1n << 12n;
@@ -101,13 +105,13 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
   const { number = 1, diskMegabytes } = options;
   const cacheDir = join(ROOT, '.cache', number === 1 ? 'docker' : `docker-${number}`);
   await mkdir(cacheDir, { recursive: true, mode: 0o700 });
-  const unlock = await lockEngine(join(cacheDir, 'engine.lock'));
-  const runRecord = join(cacheDir, 'run-dir');
-  await endLeftover(runRecord);
+  const unlock = await lockEngine(String(number));
+  const record = new EngineRecord(number);
+  await record.endLeftover();
   const runDir = await mkdtemp(join(tmpdir(), 'flotilla-engine-'));
-  await writeFile(runRecord, runDir);
   const host = `unix://${runDir}/docker.sock`;
   const dataRoot = join(diskMegabytes === undefined ? cacheDir : runDir, 'data');
+  await record.write({ runDir, dataRoot });
   const tlsDir = join(runDir, 'tls');
   const network = engineNetwork(number);
   let daemon: ChildProcess | undefined;
@@ -136,15 +140,23 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
     // The daemon runs below `unshare`, which passes its end on but no signals.
     if (pid > 1) process.kill(pid, signal);
     else daemon.kill('SIGKILL');
+    const hangs = new AbortController();
+    const patience = sleep(END_TIMEOUT_MS, undefined, { signal: hangs.signal }).then(
+      () => pid > 1 && killQuietly(pid),
+      () => undefined,
+    );
     await ended;
+    hangs.abort();
+    await patience;
     const containerd = await readFile(join(runDir, 'exec/containerd/containerd.pid'), 'utf8').catch(() => '');
     if (signal === 'SIGKILL' && Number(containerd) > 1) killQuietly(Number(containerd));
   };
   const away = async (): Promise<void> => {
     await down('SIGTERM');
+    await endProcessesOn(dataRoot);
     await network.remove();
     await rm(runDir, { recursive: true, force: true });
-    await rm(runRecord, { force: true });
+    await record.remove();
     await unlock();
   };
 
@@ -245,19 +257,6 @@ const ping = (socketPath: string): Promise<boolean> =>
     call.once('error', () => resolve(false));
     call.end();
   });
-
-/** The engine of a run that was killed: its data-root is wanted again. */
-async function endLeftover(runRecord: string): Promise<void> {
-  const runDir = await readFile(runRecord, 'utf8').catch(() => '');
-  if (!runDir.startsWith(join(tmpdir(), 'flotilla-engine-'))) return;
-  const pid = Number(await readFile(join(runDir, 'docker.pid'), 'utf8').catch(() => '0'));
-  const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-  if (command.includes(runDir)) {
-    process.kill(pid, 'SIGTERM');
-    for (let waited = 0; waited < 200 && isAlive(pid); waited += 1) await sleep(50);
-  }
-  await rm(runDir, { recursive: true, force: true });
-}
 
 /** What an earlier run left; images and build cache stay. */
 async function clean(docker: TestEngine['docker']): Promise<void> {
