@@ -65,6 +65,7 @@ const READY_TIMEOUT_MS = 30_000;
 /** An engine that has not ended by then of its own will is killed. */
 const END_TIMEOUT_MS = 30_000;
 const TLS_PORT = 2376;
+const BUILD_CACHE = '1500MB';
 /** Needed for namespaces, mounts and control groups; root within a container may lack them. */
 const CAP_NET_ADMIN = 1n << 12n;
 const CAP_SYS_ADMIN = 1n << 21n;
@@ -184,6 +185,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
       try {
         if (daemon?.exitCode !== null || daemon.signalCode !== null) await up();
         await clean(docker);
+        await trim(docker);
       } finally {
         await away();
       }
@@ -265,6 +267,13 @@ async function clean(docker: TestEngine['docker']): Promise<void> {
   if (ids.length > 0) await docker(['rm', '-fv', ...ids]).catch(() => sleep(1000));
   await docker(['volume', 'prune', '-f']);
   await docker(['network', 'prune', '-f']);
+}
+
+/** Images that a newer one has taken the name of, and of the build cache what was not used for longest. */
+async function trim(docker: TestEngine['docker']): Promise<void> {
+  // It only costs room if it stays.
+  await docker(['image', 'prune', '-f']).catch(() => undefined);
+  await docker(['builder', 'prune', '-f', '--keep-storage', BUILD_CACHE]).catch(() => undefined);
 }
 
 function killQuietly(pid: number): void {
