@@ -66,6 +66,8 @@ const READY_TIMEOUT_MS = 30_000;
 const END_TIMEOUT_MS = 30_000;
 const TLS_PORT = 2376;
 const BUILD_CACHE = '1500MB';
+/** What remains after that waits for the next run. */
+const TRIM_TIMEOUT_MS = 30_000;
 /** Needed for namespaces, mounts and control groups; root within a container may lack them. */
 const CAP_NET_ADMIN = 1n << 12n;
 const CAP_SYS_ADMIN = 1n << 21n;
@@ -272,8 +274,12 @@ async function clean(docker: TestEngine['docker']): Promise<void> {
 /** Images that a newer one has taken the name of, and of the build cache what was not used for longest. */
 async function trim(docker: TestEngine['docker']): Promise<void> {
   // It only costs room if it stays.
-  await docker(['image', 'prune', '-f']).catch(() => undefined);
-  await docker(['builder', 'prune', '-f', '--keep-storage', BUILD_CACHE]).catch(() => undefined);
+  for (const args of [
+    ['image', 'prune', '-f'],
+    ['builder', 'prune', '-f', '--keep-storage', BUILD_CACHE],
+  ]) {
+    await docker(args, { timeoutMs: TRIM_TIMEOUT_MS }).catch(() => undefined);
+  }
 }
 
 function killQuietly(pid: number): void {
