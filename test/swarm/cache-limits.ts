@@ -1,16 +1,18 @@
 import { execFile } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import type { SwarmNode } from './node.ts';
 
 const run = promisify(execFile);
+
+/** Runs the engine's command line. */
+type Docker = (args: string[]) => Promise<string>;
 
 /** Enough for what the present sources are built from: packages, and the layers of our images. */
 const BUILD_CACHE = '1200MB';
 const REGISTRY_MEGABYTES = 400;
 
 /** What was not used for longest goes, down to a size. */
-export async function trimBuildCache(docker: SwarmNode['docker']): Promise<void> {
+export async function trimBuildCache(docker: Docker): Promise<void> {
   // It only costs room if it stays.
   await docker(['builder', 'prune', '-f', '--keep-storage', BUILD_CACHE]).catch(() => undefined);
 }
@@ -22,7 +24,7 @@ export async function forgetLargeRegistry(dir: string): Promise<void> {
 }
 
 /** On a node that has just got an image: those that it had under the same name before. */
-export async function removeOlderImages({ docker }: SwarmNode, digest: string): Promise<void> {
+export async function removeOlderImages({ docker }: { docker: Docker }, digest: string): Promise<void> {
   const [name = ''] = digest.split('@');
   const found = await docker(['images', '--digests', '--format', '{{.Repository}}@{{.Digest}}', name]);
   const old = found.split('\n').filter((each) => each !== '' && each !== digest && !each.endsWith('<none>'));

@@ -6,27 +6,15 @@ import { newSessionId } from '../../kernel/ids.ts';
 import type { EventLog } from '../events/ports.ts';
 import type {
   AlertRaiser,
+  CreateSession,
   FleetSignal,
   ProfileDirectory,
   RepeatableRequest,
-  Resources,
   SessionBinder,
   SessionRecord,
   SessionStore,
 } from './ports.ts';
 import { madeBefore, repeatable } from './repeated-request.ts';
-
-export interface CreateSession {
-  phone: string;
-  tenant?: string | undefined;
-  /** A profile line or its id; without it a fitting free one is taken, or none. */
-  profile?: string | undefined;
-  provider?: string | undefined;
-  webhookUrl?: string | undefined;
-  resources?: Resources | undefined;
-  /** `false` asks for a session without a proxy. */
-  proxy?: false | undefined;
-}
 
 export interface SessionCreatorDeps {
   store: SessionStore;

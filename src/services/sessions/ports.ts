@@ -89,6 +89,19 @@ export interface SessionPage {
   tenant: string | null;
 }
 
+/** What a person asks for. */
+export interface CreateSession {
+  phone: string;
+  tenant?: string | undefined;
+  /** A profile line or its id; without it a fitting free one is taken, or none. */
+  profile?: string | undefined;
+  provider?: string | undefined;
+  webhookUrl?: string | undefined;
+  resources?: Resources | undefined;
+  /** `false` asks for a session without a proxy. */
+  proxy?: false | undefined;
+}
+
 /** What makes the request for a session repeatable: its key, and a SHA-256 of what was asked for. */
 export interface RepeatableRequest {
   key: string;

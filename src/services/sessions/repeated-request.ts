@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../kernel/clock.ts';
 import { conflict } from '../../kernel/errors.ts';
-import type { CreateSession } from './create-session.ts';
-import type { RepeatableRequest, SessionRecord, SessionStore } from './ports.ts';
+import type { CreateSession, RepeatableRequest, SessionRecord, SessionStore } from './ports.ts';
 
 /** How long a repeat waits for a request that is still under way. */
 const UNDER_WAY_MS = 2000;

@@ -4,9 +4,10 @@ import { hasWorker, isResting, type SessionState, whatSessionWaitsFor } from '..
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { conflict, invalid, notFound } from '../../kernel/errors.ts';
 import type { EventLog } from '../events/ports.ts';
-import { type CreateSession, refusal, type SessionCreator } from './create-session.ts';
+import { refusal, type SessionCreator } from './create-session.ts';
 import type {
   AlertRaiser,
+  CreateSession,
   DeletedSessions,
   FleetSignal,
   QrCode,

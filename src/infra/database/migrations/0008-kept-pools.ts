@@ -1,8 +1,7 @@
 import { type Kysely, sql } from 'kysely';
-import type { DatabaseDialect } from '../database.ts';
 
 /** What has been uploaded, who has had a profile, and what is on dead lists: for a Redis that has lost it. */
-export async function up(db: Kysely<unknown>, dialect: DatabaseDialect): Promise<void> {
+export async function up(db: Kysely<unknown>, dialect: 'sqlite' | 'postgres'): Promise<void> {
   await db.schema
     .createTable('pool_pieces')
     .$call((table) =>
