@@ -195,6 +195,14 @@ describe('a draining node', () => {
       ['move s1 a'],
     ],
     ['keeps all when the others are full', { ...full, nodes: [draining, node('b', { capacity: 0 })] }, []],
+    [
+      'keeps all while of somebody nobody can tell whether it runs',
+      {
+        ...full,
+        workers: [...four.slice(0, 3).map((id) => on('a', id)), on('b', 's4', { unknown: 'b is silent' })],
+      },
+      ['explain s4'],
+    ],
     ['leaves those alone that are busy', { ...full, busy: ['s1'] }, ['move s2 a', 'move s3 a']],
     [
       'leaves those alone that are stopped, or replaced already',
