@@ -78,7 +78,7 @@ describe('the cap of a proxy', () => {
   it('makes room again when a session goes', async () => {
     const made = await Promise.all(Array.from({ length: 12 }, (_, i) => create(String(972551000000 + i))));
     expect(await available()).toEqual([]);
-    const { id, proxy } = made[0]?.body.session ?? {};
+    const { id = '', proxy = '' } = made[0]?.body.session ?? {};
     await flotilla.api('DELETE', `/api/sessions/${id}`);
     await gone([id]);
     expect(await available()).toEqual([proxy]);

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { managedRedisUrl } from '../../src/infra/redis/managed-server.ts';
+import type { AnyBody } from '../helpers/answers.ts';
 
 export const API_KEY = 'contract-api-key-0123456789';
 export const WEBHOOK_SECRET = 'contract-webhook-secret-0123456789';
@@ -16,8 +17,7 @@ export interface Answer {
   status: number;
   headers: Headers;
   text: string;
-  // biome-ignore lint/suspicious/noExplicitAny: a stranger's client knows no types; the test says what it expects.
-  body: any;
+  body: AnyBody;
 }
 
 export interface Flotilla {
@@ -188,7 +188,7 @@ export async function request(
     signal: AbortSignal.timeout(60_000),
   });
   const text = await response.text();
-  return { status: response.status, headers: response.headers, text, body: parsed(text) };
+  return { status: response.status, headers: response.headers, text, body: parsed(text) as AnyBody };
 }
 
 const isRaw = (body: object): boolean =>

@@ -42,16 +42,25 @@ type Answers =
 /** The body of an answer about sessions, nodes, upgrades, or to a worker. */
 export type FleetBody = FieldsOf<Answers>;
 
+/** A task as its story, as its worker gets it, or with what was pushed for it. */
+type TaskBody = z.infer<typeof taskStorySchema> & {
+  taskId: string;
+  text: string;
+  raw: string;
+  task: { taskId: string };
+};
+
 type MoreAnswers =
   | Answers
   | z.infer<typeof inventory.uploadAnswer>
   | Pick<z.infer<typeof inventory.statusAnswer>, 'inventory' | 'rules'>
   | z.infer<typeof inventory.proxiesAnswer>
   | z.infer<typeof acceptedSchema>
-  | { job: z.infer<typeof jobSchema>; tasks: z.infer<typeof taskStorySchema>[] }
-  | z.infer<typeof outbox.enqueuedSchema>
+  | { job: z.infer<typeof jobSchema>; task: TaskBody; tasks: TaskBody[] }
+  | { components: Record<string, { status: string }> }
+  | Omit<z.infer<typeof outbox.enqueuedSchema>, 'tasks'>
   | z.infer<typeof outbox.outboxStatusSchema>
-  | z.infer<typeof outbox.claimedSchema>
+  | Omit<z.infer<typeof outbox.claimedSchema>, 'task' | 'tasks'>
   | z.infer<typeof outbox.ackedSchema>;
 
 /** The body of any answer. */
