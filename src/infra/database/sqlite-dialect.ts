@@ -79,6 +79,8 @@ class ThreadConnection implements DatabaseConnection {
     this.#thread = new Worker(new URL(`./sqlite-thread.${extension}`, import.meta.url), {
       name: 'sqlite',
       workerData: { path },
+      // Texts pass through it and are forgotten: without a bound a long upload would fill it with dead ones.
+      resourceLimits: { maxYoungGenerationSizeMb: 12 },
     });
     this.#thread.on('message', (answer: ThreadAnswer) => {
       const caller = this.#waiting.get(answer.id);

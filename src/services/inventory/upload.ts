@@ -1,5 +1,6 @@
 import { parseProfile } from '../../domain/profile.ts';
 import { otherSpellings, parseProxy } from '../../domain/proxy.ts';
+import { collectYoung } from '../../kernel/collect-young.ts';
 import { invalid } from '../../kernel/errors.ts';
 import { newId } from '../../kernel/ids.ts';
 import { type Line, LineReader, MAX_LINE_BYTES } from './line-reader.ts';
@@ -9,6 +10,8 @@ import type { InventoryStore, PoolPieces, RejectedLine, UploadKind, UploadReport
 /** Decoded at once. Text that is alive while Redis is waited for outlives the young generation: so little of it. */
 const BITE_BYTES = 8192;
 const MAX_REJECTED_SHOWN = 100;
+/** What so many pieces leave behind in buffers stays below a few megabytes. */
+const PIECES_PER_COLLECTION = 32;
 
 /** The pools themselves, and what SQL keeps of what is done to them. */
 export interface Pools {
@@ -38,11 +41,13 @@ export async function stageUpload(
   const reader = new LineReader();
   const piece = new PieceWriter();
   let entries = 0;
+  let pieceCount = 0;
   const flush = async (): Promise<void> => {
     if (piece.entries === 0) return;
     entries += piece.entries;
     const packed = piece.take();
     await store.stage(kind, staged.id, packed, await pieces.stage(kind, staged.id, packed));
+    if (++pieceCount % PIECES_PER_COLLECTION === 0) collectYoung();
   };
   const take = (lines: Iterable<Line>): void => {
     for (const line of lines) {
