@@ -37,3 +37,9 @@ async function processesOn(dataRoot: string): Promise<number[]> {
   );
   return found.flat().filter((pid) => pid > 1);
 }
+
+/** Whether a process is there and has not ended: one that has ended stays in the table until its parent asks for it. */
+export async function isRunning(pid: number): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return status !== '' && !/^State:\s+[ZX]/m.test(status);
+}

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeEach, expect, test } from 'vitest';
-import { isAlive } from '../helpers/engine-lock.ts';
+import { isRunning } from '../helpers/engine-leftovers.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
 import type { Copy, SwarmFleet } from './fleet.ts';
 import { MessageFlow } from './message-flow.ts';
@@ -139,9 +139,9 @@ export function fencingTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet 
     const pids = await pidsOf(node, there);
     await node.killEngine();
     // Nobody has told them.
-    expect(pids.every(isAlive)).toBe(true);
+    expect(await running(pids)).toEqual(pids);
     await allReplaced('engine killed', there);
-    await eventually(() => !pids.some(isAlive), 30_000);
+    await eventually(async () => (await running(pids)).length === 0, 30_000);
     await node.revive();
     await eventually(() => isReady(swarm.manager, node), 40_000);
     await inOrder();
@@ -152,13 +152,18 @@ export function fencingTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet 
     const pids = await pidsOf(node, there);
     await node.powerOff();
     // Of a machine without power nothing runs on.
-    expect(pids.filter(isAlive)).toEqual([]);
+    expect(await running(pids)).toEqual([]);
     await allReplaced('power-off', there);
     await node.revive();
     await eventually(() => isReady(swarm.manager, node), 40_000);
     await inOrder();
   }, 240_000);
 }
+
+const running = async (pids: readonly number[]): Promise<number[]> => {
+  const still = await Promise.all(pids.map(isRunning));
+  return pids.filter((_, n) => still[n]);
+};
 
 const pidsOf = async (node: SwarmNode, there: ReadonlyMap<string, Copy>): Promise<number[]> =>
   await Promise.all(
