@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { keys } from '../../../src/infra/redis/keys.ts';
 import { toIso } from '../../../src/kernel/clock.ts';
@@ -165,4 +166,20 @@ test('a crash in the middle of an upload: what was promised is whole after a los
   await h.lose('all');
   await h.restore();
   expect((await pools()).order).toEqual(lines);
+});
+
+test('pools that were filled before SQL kept them are kept as a whole, also if the first attempt is cut off', async () => {
+  await upload('profiles', 'one', 'two');
+  await upload('proxies', proxy(1), proxy(2));
+  const before = await pools();
+  await h.database.db.deleteFrom('pool_pieces').execute();
+  // The second piece does not get there: what is there of the first is nothing yet.
+  await sql`create trigger full before insert on pool_pieces when new.kind = 'profiles'
+    begin select raise(fail, 'no room'); end`.execute(h.database.db);
+  await h.pools.start();
+  await sql`drop trigger full`.execute(h.database.db);
+  await h.pools.start();
+  await h.lose('all');
+  await h.restore();
+  expect(await pools()).toEqual(before);
 });
