@@ -126,6 +126,8 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
       timeout: options.timeoutMs ?? 300_000,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
+    // One that reads nothing may have ended by now; how it ended is said by its exit code.
+    running.child.stdin?.on('error', () => undefined);
     running.child.stdin?.end(options.input ?? '');
     return (await running).stdout.trim();
   };
