@@ -54,11 +54,11 @@ describe.skipIf(trouble !== null)(`engine faults${trouble === null ? '' : `, ski
     await buildPlainImage(engine);
     const runtime = newRuntime(engine, { silentMs: 1000 });
     await newRuntime(engine).ensure(spec('first', 'wait'));
-    engine.freeze(true);
+    await engine.freeze(true);
     try {
       await expect(runtime.list()).rejects.toMatchObject({ code: 'engine_unreachable' });
     } finally {
-      engine.freeze(false);
+      await engine.freeze(false);
     }
     expect(await runtime.list()).toMatchObject([{ state: 'running' }]);
   });

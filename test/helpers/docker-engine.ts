@@ -12,6 +12,7 @@ import { lockEngine } from './engine-lock.ts';
 import { type EngineNetwork, engineNetwork } from './engine-network.ts';
 import { EngineRecord } from './engine-record.ts';
 import { makeTlsFiles } from './engine-tls.ts';
+import { isStopped } from './stopped-process.ts';
 
 const run = promisify(execFile);
 
@@ -32,8 +33,8 @@ export interface TestEngine {
   ): Promise<string>;
   /** Ends the daemon alone. Without live-restore its containers go with it, at the latest when it is back. */
   kill(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
-  /** Lets the daemon fall silent, and go on. */
-  freeze(frozen: boolean): void;
+  /** Lets the daemon fall silent, and go on. Silent it is when this resolves. */
+  freeze(frozen: boolean): Promise<void>;
   /** Cuts it off from this machine, or connects it again; what runs there goes on. */
   cut(off: boolean): Promise<void>;
   /** Starts the daemon again over the same data. */
@@ -174,7 +175,11 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
     namespace: network.namespace,
     docker,
     kill: down,
-    freeze: (frozen) => void daemon?.kill(frozen ? 'SIGSTOP' : 'SIGCONT'),
+    async freeze(frozen) {
+      daemon?.kill(frozen ? 'SIGSTOP' : 'SIGCONT');
+      // On a busy machine some of its threads may answer yet.
+      while (frozen && !(await isStopped(daemon?.pid ?? 0))) await sleep(5);
+    },
     cut: (off) => network.cut(off),
     restart: up,
     diskPath: () => `/proc/${daemon?.pid}/root${dataRoot}`,

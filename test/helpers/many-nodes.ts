@@ -79,6 +79,7 @@ export class ManyNodes implements WorkerRuntime, RuntimeLifecycle, NodeSource {
   async list(): Promise<ObservedWorker[]> {
     const lists = [...this.#places].map(async ([node, place]) => {
       if (place.reachable) place.seen = (await place.runtime.list()).map((worker) => ({ ...worker, node }));
+      else return place.seen.map((worker) => ({ ...worker, unknown: `${node} does not answer` }));
       return place.seen;
     });
     return (await Promise.all(lists)).flat();

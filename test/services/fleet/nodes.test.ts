@@ -176,6 +176,33 @@ test('a drain leaves sessions where they are when there is no room elsewhere', a
   expect(runtime.starts).toHaveLength(1);
 });
 
+test('a drain waits while of a worker elsewhere nobody can tell whether it runs', async () => {
+  const { box, runtime } = await start({ a: null, b: null, c: null });
+  const cordon = (name: string, how: 'cordon' | 'uncordon') => box.call('POST', `/api/nodes/${name}/${how}`);
+  for (const name of ['b', 'c']) await cordon(name, 'cordon');
+  const leaves = await connected(box, phone(1));
+  await cordon('a', 'cordon');
+  await cordon('c', 'uncordon');
+  const silent = await connected(box, phone(2));
+  expect([await runtime.whereIs(leaves), await runtime.whereIs(silent)]).toEqual(['a', 'c']);
+  await cordon('b', 'uncordon');
+  runtime.setReachable('c', false);
+  const reason = async (): Promise<string> =>
+    (await box.call('GET', `/api/sessions/${silent}`)).body.session.reason ?? '';
+  await eventually(async () => /^unknown at present/.test(await reason()));
+
+  // There is room on b.
+  await box.call('POST', '/api/nodes/a/drain');
+  await systemClock.sleep(600);
+  expect((await box.call('GET', '/api/nodes')).body.nodes[0]).toMatchObject({ left: 1, state: 'draining' });
+  expect(runtime.starts).toHaveLength(2);
+
+  runtime.setReachable('c', true);
+  await eventually(async () => (await migrated(box)).length === 1);
+  expect(await runtime.whereIs(leaves)).not.toBe('a');
+  expect(await runtime.whereIs(silent)).toBe('c');
+});
+
 test('with one place only a migration is a restart, and there is nothing to drain', async () => {
   const box = await startFleetSandbox();
   sandboxes.push(box);
