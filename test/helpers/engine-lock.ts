@@ -51,13 +51,3 @@ const holderOf = (address: string): Promise<number> =>
     });
     asking.on('close', () => resolve(Number(said)));
   });
-
-/** Whether there is a process of this number. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
