@@ -10,8 +10,16 @@ const GONE_WITHIN_MS = 5000;
  */
 export async function endProcessesOn(dataRoot: string): Promise<void> {
   const deadline = performance.now() + GONE_WITHIN_MS;
-  for (let pids = await processesOn(dataRoot); pids.length > 0; pids = await processesOn(dataRoot)) {
+  const killed = new Set<number>();
+  // One that dies loses its mounts before it has ended: those that were killed are watched to their end.
+  const left = async (): Promise<number[]> => {
+    const there = await processesOn(dataRoot);
+    const dying = await Promise.all([...killed].map(async (pid) => ((await isRunning(pid)) ? [pid] : [])));
+    return [...new Set([...there, ...dying.flat()])];
+  };
+  for (let pids = await left(); pids.length > 0; pids = await left()) {
     for (const pid of pids) {
+      killed.add(pid);
       try {
         process.kill(pid, 'SIGKILL');
       } catch {

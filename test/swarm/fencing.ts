@@ -23,6 +23,12 @@ export function fencingTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet 
   });
   afterEach(async () => {
     await flow.settle().catch(() => undefined);
+    // Also after a red test: it is repeated, and the next ones have nothing to do with it.
+    for (const node of swarm.workers) {
+      await node.revive();
+      await swarm.manager.docker(['node', 'update', '--availability', 'active', node.name]);
+      await eventually(() => isReady(swarm.manager, node), 40_000);
+    }
   });
   afterAll(() => {
     if (times.length > 0) process.stdout.write(`${times.join('\n')}\n`);

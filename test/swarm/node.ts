@@ -36,7 +36,7 @@ export interface SwarmNode {
   killEngine(): Promise<void>;
   /** Ends the engine and everything on it at once. */
   powerOff(): Promise<void>;
-  /** Starts the engine again over the same data, connected. */
+  /** Connected, with a running engine: one that was ended starts again over the same data. */
   revive(): Promise<void>;
   /** Leaves the swarm and takes everything away but the images. */
   stop(): Promise<void>;
@@ -54,7 +54,7 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
   const name = `s${number}`;
   const cache = join(CACHE_DIR, name);
   await mkdir(cache, { recursive: true, mode: 0o700 });
-  const unlock = await lockEngine(join(cache, 'lock'));
+  const unlock = await lockEngine(`swarm-${number}`);
   await endLeftover(cache);
   const runDir = await mkdtemp(join(tmpdir(), 'flotilla-swarm-'));
   await writeFile(join(cache, 'run-dir'), runDir);
@@ -139,7 +139,7 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
     async revive() {
       await network.wall([]);
       await network.cut(false);
-      await up();
+      if (!isUp()) await up();
     },
     async stop() {
       if (isUp()) {
