@@ -12,6 +12,7 @@ import { up as openTasks } from './migrations/0005-open-tasks.ts';
 import { up as keptWishes } from './migrations/0006-kept-wishes.ts';
 import { up as sessionRequests } from './migrations/0007-session-requests.ts';
 import { up as keptPools } from './migrations/0008-kept-pools.ts';
+import { up as packedPieces } from './migrations/0009-packed-pieces.ts';
 import type { Schema } from './schema.ts';
 import { threadedSqlite } from './sqlite-dialect.ts';
 
@@ -36,6 +37,7 @@ const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect)
   '0006-kept-wishes': keptWishes,
   '0007-session-requests': sessionRequests,
   '0008-kept-pools': keptPools,
+  '0009-packed-pieces': packedPieces,
 };
 
 /**

@@ -17,11 +17,11 @@ export function createPoolPieces(
 ): PoolPieces {
   const insert = async (upload_id: string, kind: PieceKind, state: string, text: Buffer): Promise<number> => {
     if (!sealer) return 0;
-    const sealed = sealer.seal(deflateRawSync(text, { level: 1 }).toString('base64'), CONTEXT);
+    const packed = sealer.sealBytes(deflateRawSync(text, { level: 1 }), CONTEXT);
     const created_at = toIso(clock.nowMs());
     const row = await db
       .insertInto('pool_pieces')
-      .values({ upload_id, kind, state, sealed, created_at })
+      .values({ upload_id, kind, state, packed, sealed: '', created_at })
       .returning('id')
       .executeTakeFirstOrThrow();
     return Number(row.id);
@@ -69,13 +69,15 @@ export function createPoolPieces(
     async read(id) {
       const row = await db
         .selectFrom('pool_pieces')
-        .select(['kind', 'sealed'])
+        .select(['kind', 'packed', 'sealed'])
         .where('id', '=', id)
         .executeTakeFirst();
       if (!row || !sealer) return null;
       try {
-        const packed = Buffer.from(sealer.open(row.sealed, CONTEXT), 'base64');
-        return { kind: row.kind as PieceKind, content: inflateRawSync(packed).toString() };
+        const deflated = row.packed
+          ? sealer.openBytes(row.packed, CONTEXT)
+          : Buffer.from(sealer.open(row.sealed, CONTEXT), 'base64');
+        return { kind: row.kind as PieceKind, content: inflateRawSync(deflated).toString() };
       } catch (error) {
         if (error instanceof SealBroken) return null;
         throw error;

@@ -46,6 +46,8 @@ export interface PoolPiecesTable {
   /** `staged` while an upload is being read, then `kept`. */
   state: string;
   /** Deflated and encrypted. */
+  packed: Uint8Array | null;
+  /** The same as text, of pieces that were written before there was `packed`; otherwise empty. */
   sealed: string;
   created_at: Iso;
 }

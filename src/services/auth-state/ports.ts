@@ -50,6 +50,10 @@ export interface Sealer {
   seal(plain: string, context: string): string;
   /** @throws SealBroken when key or context are others, or the value was changed */
   open(sealed: string, context: string): string;
+  /** The same for bytes, a third shorter than as text. */
+  sealBytes(plain: Uint8Array, context: string): Buffer;
+  /** @throws SealBroken */
+  openBytes(sealed: Uint8Array, context: string): Buffer;
 }
 
 export class SealBroken extends Error {
