@@ -25,6 +25,7 @@ export class IncarnationFence implements Incarnations {
   readonly #holder = newId('restorer');
   #settled: string | undefined;
   #checking: Promise<string> | undefined;
+  readonly #doubting = new Set<() => void>();
 
   constructor(redis: Redis) {
     this.#redis = redis;
@@ -52,6 +53,16 @@ export class IncarnationFence implements Incarnations {
     return marked ? null : runId;
   }
 
+  /** A connection that was made anew, and a script that the server does not know or may not run. */
+  onDoubt(listener: () => void): () => void {
+    this.#redis.on('ready', listener);
+    this.#doubting.add(listener);
+    return () => {
+      this.#redis.off('ready', listener);
+      this.#doubting.delete(listener);
+    };
+  }
+
   async lead(): Promise<boolean> {
     const taken = await this.#redis.set(keys.restorer, this.#holder, 'PX', RESTORER_MS, 'NX');
     if (taken === 'OK') return true;
@@ -74,6 +85,7 @@ export class IncarnationFence implements Incarnations {
   async #check(): Promise<string> {
     const { runId, marked } = await this.#ask();
     if (marked) return runId;
+    for (const listener of this.#doubting) listener();
     throw unavailable(
       'redis_restoring',
       'Redis was started anew; what it has lost is being put back. Try again.',

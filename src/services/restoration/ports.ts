@@ -4,6 +4,8 @@ import type { TaskState } from '../../domain/task-state.ts';
 export interface Incarnations {
   /** The run id of a server whose data nobody has brought up to date yet; null when there is nothing to do. */
   unsettled(): Promise<string | null>;
+  /** Called when the server may be another one than before. @returns unsubscribes */
+  onDoubt(listener: () => void): () => void;
   /** Takes or renews the right to restore. */
   lead(): Promise<boolean>;
   /** Opens the server for everybody. */

@@ -11,34 +11,41 @@ export interface RestorationDeps {
   parts: readonly RestorablePart[];
   clock: Clock;
   log: Logger;
+  /** How often a server that gives no cause for doubt is looked at. */
   intervalMs?: number;
 }
+
+const INTERVAL_MS = 1000;
+/** How often one is that is not settled yet, or does not answer. */
+const UNSETTLED_MS = 100;
 
 /** So long a start waits for a server to be brought up to date; then it goes on behind. */
 const START_MS = 10_000;
 
 /**
  * Brings a Redis that was started anew up to what SQL has promised, before anybody decides anything on its data.
- * One process does it; the others are refused by the fence until it is done.
+ * One process does it; the others are refused by the fence until it is done. It looks when there is cause for doubt
+ * (the connection was made anew, a script was refused); the slow look between is for what tells nobody.
  */
 export class Restoration implements Service {
   readonly #deps: RestorationDeps;
   readonly #loop: Loop;
+  #unsubscribe: (() => void) | undefined;
 
   constructor(deps: RestorationDeps) {
     this.#deps = deps;
     this.#loop = new Loop({
       name: 'restoration',
-      intervalMs: deps.intervalMs ?? 100,
+      intervalMs: deps.intervalMs ?? INTERVAL_MS,
       clock: deps.clock,
       log: deps.log,
-      run: async (signal) => void (await this.pass(signal)),
+      run: (signal) => this.#look(signal),
     });
   }
 
   /** Resolves when the present server is settled, or after ten seconds. */
   async start(): Promise<void> {
-    const { clock, log } = this.#deps;
+    const { clock, log, incarnations } = this.#deps;
     const signal = AbortSignal.timeout(START_MS);
     while (!signal.aborted) {
       try {
@@ -46,13 +53,29 @@ export class Restoration implements Service {
       } catch (error) {
         log.warn({ error: messageOf(error) }, 'what Redis may have lost could not be put back yet');
       }
-      await clock.sleep(100);
+      await clock.sleep(UNSETTLED_MS);
     }
+    this.#unsubscribe ??= incarnations.onDoubt(() => this.#loop.wake());
     await this.#loop.start();
   }
 
   async stop(): Promise<void> {
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
     await this.#loop.stop();
+  }
+
+  async #look(signal: AbortSignal): Promise<void> {
+    let settled = false;
+    try {
+      settled = await this.pass(signal);
+    } finally {
+      // Refused requests are doubts too: within the pass, so that they do not make it run all the time.
+      if (!settled) {
+        await this.#deps.clock.sleep(UNSETTLED_MS, signal);
+        this.#loop.wake();
+      }
+    }
   }
 
   /** @returns whether the server is settled */

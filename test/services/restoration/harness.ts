@@ -25,6 +25,8 @@ export interface LossHarness extends OutboxParts, Pick<InventoryParts, 'allocati
   hear(): Promise<void>;
   /** One pass, after SQL has heard. @returns whether the server is settled */
   restore(): Promise<boolean>;
+  /** What restores by itself; to be stopped. */
+  restorer(intervalMs?: number): Restoration;
   /** Keeps the data as they are now. */
   remember(): Promise<void>;
   /** The server is killed, and comes back with nothing, or with what was remembered. */
@@ -54,13 +56,16 @@ export async function startLoss(): Promise<LossHarness> {
     statusSections: async () => ({}),
     onRebind: async () => undefined,
   });
-  const restoration = new Restoration({
-    incarnations,
-    backlog: () => outbox.ledger.backlog(),
-    parts: [inventory.restoration, outbox.restoration(() => incarnations.lead())],
-    clock: systemClock,
-    log: silentLogger,
-  });
+  const restorer = (intervalMs?: number): Restoration =>
+    new Restoration({
+      incarnations,
+      backlog: () => outbox.ledger.backlog(),
+      parts: [inventory.restoration, outbox.restoration(() => incarnations.lead())],
+      clock: systemClock,
+      log: silentLogger,
+      ...(intervalMs === undefined ? {} : { intervalMs }),
+    });
+  const restoration = restorer();
   const copy = join(server.dir, 'copy');
   const hear = () => outbox.follower.drain();
   return {
@@ -76,6 +81,7 @@ export async function startLoss(): Promise<LossHarness> {
       await hear().catch(() => undefined); // its own recovery is refused as long as nothing is settled
       return await restoration.pass(AbortSignal.timeout(10_000));
     },
+    restorer,
     async remember() {
       await copyLog(server, redis, copy);
     },

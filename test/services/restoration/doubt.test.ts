@@ -1,0 +1,68 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { redisIncarnation } from '../../../src/infra/redis/incarnation.ts';
+import { keys } from '../../../src/infra/redis/keys.ts';
+import type { Restoration } from '../../../src/services/restoration/restoration.ts';
+import { type LossHarness, startLoss } from './harness.ts';
+
+const NEVER_MS = 3_600_000;
+const SOON = { timeout: 10_000, interval: 20 };
+
+let h: LossHarness;
+let restoration: Restoration;
+beforeEach(async () => {
+  h = await startLoss();
+});
+afterEach(async () => {
+  await restoration.stop();
+  await h.stop();
+});
+
+const start = async (intervalMs?: number): Promise<void> => {
+  restoration = h.restorer(intervalMs);
+  await restoration.start();
+};
+const isSettled = async (): Promise<boolean> =>
+  (await h.redis.get(keys.incarnation)) === (await redisIncarnation(h.redis));
+const looks = async (): Promise<number> =>
+  Number(/cmdstat_info:calls=(\d+)/.exec(await h.redis.info('commandstats'))?.[1] ?? 0);
+
+test('a server that gives no cause for doubt is asked once a second', async () => {
+  await start();
+  const [before, startedAt] = [await looks(), performance.now()];
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  const seconds = (performance.now() - startedAt) / 1000;
+  const asked = (await looks()) - before - 1; // the last question is our own
+  expect(asked).toBeLessThanOrEqual(Math.ceil(seconds) + 1);
+  expect(asked).toBeGreaterThan(0);
+});
+
+test('a server that was started anew is looked at when the connection is back, whoever asks for something', async () => {
+  await start(NEVER_MS);
+  await h.lose('all');
+  await vi.waitFor(async () => expect(await isSettled()).toBe(true), SOON);
+});
+
+test('one that took the place of another behind the same connection is looked at with the first refused request', async () => {
+  await start(NEVER_MS);
+  await h.outbox.epoch('s1');
+  await h.redis.set(keys.incarnation, 'of-another-server');
+  await h.redis.script('FLUSH');
+  await expect(h.allocation.allocate(request)).rejects.toMatchObject({ code: 'redis_restoring' });
+  await vi.waitFor(async () => expect(await isSettled()).toBe(true), SOON);
+});
+
+test('and without any request by the look between', async () => {
+  await start(50);
+  await h.redis.set(keys.incarnation, 'of-another-server');
+  await vi.waitFor(async () => expect(await isSettled()).toBe(true), SOON);
+});
+
+test('one that cannot be restored at once is tried again, without waiting for the next look', async () => {
+  await start(NEVER_MS);
+  const failing = vi.spyOn(h.ledger, 'backlog').mockRejectedValueOnce(new Error('SQL does not answer'));
+  await h.lose('all');
+  await vi.waitFor(async () => expect(await isSettled()).toBe(true), SOON);
+  expect(failing.mock.calls.length).toBeGreaterThan(1);
+});
+
+const request = { sessionId: 's1', phone: null, profile: null, pinnedProxy: null, direct: true };
