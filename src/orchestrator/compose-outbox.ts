@@ -37,6 +37,8 @@ export interface OutboxOptions {
   promise?: 'sql' | 'redis';
   /** Whether a session is known as deleted; asked at most every 5 s per session. */
   isDeleted(sessionId: string): Promise<boolean>;
+  /** Webhooks have something to tell about tasks. */
+  onTold?: () => void;
   clock: Clock;
   log: Logger;
   /** Only tests, which jump over leases, give one. */
@@ -69,7 +71,7 @@ export function composeOutbox(options: OutboxOptions): OutboxParts {
   });
   const wakeUps = new RedisWakeUps({ redis, subscriber, log });
   const stream = new RedisLedgerStream({ redis, scripts });
-  const tasks = createTaskStore(options.database, clock);
+  const tasks = createTaskStore(options.database, clock, options.onTold);
   const ledger = new TaskLedger({ tasks, stream, clock, promise: options.promise ?? 'sql' });
   const outbox = new Outbox({
     store,

@@ -13,6 +13,7 @@ import { versionPage } from '../infra/whatsapp/version-page.ts';
 import { type Clock, toIso } from '../kernel/clock.ts';
 import { ReleaseStack } from '../kernel/lifecycle.ts';
 import type { Logger } from '../kernel/log.ts';
+import { announce } from '../services/events/event-log.ts';
 import { Restoration } from '../services/restoration/restoration.ts';
 import { createRetention } from '../services/retention/retention.ts';
 import { WebVersion } from '../services/web-version/web-version.ts';
@@ -20,6 +21,7 @@ import { composeEvents, composeFleet, type Fleet } from './compose-fleet.ts';
 import { composeInventory } from './compose-inventory.ts';
 import { composeMessages } from './compose-messages.ts';
 import { composeOutbox } from './compose-outbox.ts';
+import { composeWebhooks } from './compose-webhooks.ts';
 import type { Config } from './config.ts';
 import { registerGauges } from './gauges.ts';
 import { createApp } from './http/app.ts';
@@ -116,6 +118,17 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     promise: config.promiseTasksIn,
     endedIds: { forMs: config.endedIdsHours * 3_600_000, count: config.endedIdsCount },
     isDeleted: (sessionId) => fleetOf().sessions.isDeleted(sessionId),
+    onTold: () => void announce(events.signals, log),
+  });
+  const webhooks = composeWebhooks({
+    scripts,
+    database,
+    signals: events.signals,
+    settings: config.webhooks,
+    place: placeId(config.dataDir),
+    registry: metrics.registry,
+    clock,
+    log,
   });
   const restoration = new Restoration({
     incarnations,
@@ -218,6 +231,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
       ...fleet.routes,
       ...messages.routes,
       ...outbox.routes,
+      ...webhooks.routes,
       whatsappVersionRoutes(webVersion),
     ],
     auth: createAuthenticator({
@@ -244,6 +258,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
         ['inventory', inventory.service],
         ['messages', messages.service],
         ['retention', retention],
+        ['webhooks', webhooks.service],
         ['fleet', fleet.service],
       ] as const) {
         releases.push(name, () => part.stop());

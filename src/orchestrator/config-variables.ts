@@ -13,6 +13,7 @@ import {
   whole,
   wholeOr,
 } from './config-kinds.ts';
+import { webhookVariables } from './config-webhooks.ts';
 
 /** Every variable that the orchestrator and the dispatcher read. */
 export const variables = {
@@ -174,6 +175,7 @@ export const variables = {
     undefined,
     true,
   ),
+  ...webhookVariables,
   UPLOAD_MAX_BYTES: variable(
     'UPLOAD_MAX_BYTES',
     'The largest inventory file, in bytes.',

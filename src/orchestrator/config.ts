@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import type { DockerHost } from '../infra/runtime/docker/hosts.ts';
 import type { ConfigVariable } from './config-kinds.ts';
 import { variables } from './config-variables.ts';
+import type { SigningKey } from './config-webhooks.ts';
 
 /** Everything that can be set, parsed. Paths are absolute. Null where nothing was given and there is no default. */
 export interface Config {
@@ -37,6 +38,17 @@ export interface Config {
   allowDirect: boolean;
   dispatcher: 'inline' | 'external';
   alertWebhookUrl: string | null;
+  webhooks: {
+    /** None leaves them unsigned. */
+    signingKeys: SigningKey[];
+    allowPrivate: boolean;
+    timeoutMs: number;
+    retryForMs: number;
+    /** Events per session, waiting and given up, each. */
+    backlog: number;
+    atOnce: number;
+    atOncePerHost: number;
+  };
   uploadMaxBytes: number;
   textLeaseMs: number;
   mediaLeaseMs: number;
@@ -109,6 +121,15 @@ export function loadConfig(env: Environment = process.env): Config {
     allowDirect: read(v.ALLOW_DIRECT),
     dispatcher: read(v.DISPATCHER),
     alertWebhookUrl: read(v.ALERT_WEBHOOK_URL) ?? null,
+    webhooks: {
+      signingKeys: read(v.WEBHOOK_SIGNING_SECRET),
+      allowPrivate: read(v.WEBHOOK_ALLOW_PRIVATE),
+      timeoutMs: read(v.WEBHOOK_TIMEOUT_MS),
+      retryForMs: read(v.WEBHOOK_RETRY_FOR_MS),
+      backlog: read(v.WEBHOOK_BACKLOG),
+      atOnce: read(v.WEBHOOKS_AT_ONCE),
+      atOncePerHost: read(v.WEBHOOKS_AT_ONCE_PER_HOST),
+    },
     uploadMaxBytes: read(v.UPLOAD_MAX_BYTES),
     textLeaseMs: read(v.TEXT_LEASE_MS),
     mediaLeaseMs: read(v.MEDIA_LEASE_MS),

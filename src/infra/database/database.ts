@@ -13,6 +13,7 @@ import { up as keptWishes } from './migrations/0006-kept-wishes.ts';
 import { up as sessionRequests } from './migrations/0007-session-requests.ts';
 import { up as keptPools } from './migrations/0008-kept-pools.ts';
 import { up as packedPieces } from './migrations/0009-packed-pieces.ts';
+import { up as webhookEvents } from './migrations/0010-webhook-events.ts';
 import type { Schema } from './schema.ts';
 import { threadedSqlite } from './sqlite-dialect.ts';
 
@@ -38,6 +39,7 @@ const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect)
   '0007-session-requests': sessionRequests,
   '0008-kept-pools': keptPools,
   '0009-packed-pieces': packedPieces,
+  '0010-webhook-events': webhookEvents,
 };
 
 /**

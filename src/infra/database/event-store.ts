@@ -2,12 +2,13 @@ import { type Kysely, sql } from 'kysely';
 import type { EventStore, NewEvent, StoredEvent } from '../../services/events/ports.ts';
 import type { Database, DatabaseDialect } from './database.ts';
 import type { Schema } from './schema.ts';
+import { tellOfEvents } from './webhook-events.ts';
 
 /** Any number that nothing else locks by. */
 const EVENTS_LOCK = 7_210_931;
 
 /**
- * Appends within the caller's transaction.
+ * Appends within the caller's transaction, for readers and for the webhooks of their sessions.
  * Readers resume by id, so an id must not become visible after a higher one: SQLite has one writer anyhow, on
  * Postgres the writers of events queue up until their commit.
  */
@@ -30,6 +31,7 @@ export async function insertEvents(
       })),
     )
     .execute();
+  await tellOfEvents(trx, dialect, events, at);
 }
 
 export function createEventStore({ db, dialect }: Database): EventStore {

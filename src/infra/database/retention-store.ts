@@ -85,6 +85,15 @@ export function createRetentionStore(db: Kysely<Schema>): RetentionStore {
           ),
         )
         .executeTakeFirstOrThrow(),
+    webhooks: (before, limit) =>
+      db
+        .deleteFrom('webhook_events')
+        .where(
+          'seq',
+          'in',
+          db.selectFrom('webhook_events').select('seq').where('dead_at', '<', before).limit(limit),
+        )
+        .executeTakeFirstOrThrow(),
   };
   return {
     deleteEnded: async (subject, before, limit) =>

@@ -252,6 +252,28 @@ export interface AuthEntriesTable {
   value: string;
 }
 
+/** What webhooks still have to tell, and what they gave up. */
+export interface WebhookEventsTable {
+  /** The order in which they are told. */
+  seq: Generated<number>;
+  session_id: string;
+  /** One of `domain/webhook-event.ts`. */
+  type: string;
+  /** With session and type it names the event. */
+  subject: string;
+  /** When it happened. */
+  at: Iso;
+  /** JSON. */
+  data: string;
+  /** When it came to wait; again with a replay. */
+  queued_at: Iso;
+  attempts: Generated<number>;
+  not_before: Iso | null;
+  last_error: string | null;
+  /** When it was given up; null while it waits. */
+  dead_at: Iso | null;
+}
+
 export interface Schema {
   session_bindings: SessionBindingsTable;
   binding_lines: BindingLinesTable;
@@ -269,6 +291,7 @@ export interface Schema {
   tasks: TasksTable;
   recipient_senders: RecipientSendersTable;
   events: EventsTable;
+  webhook_events: WebhookEventsTable;
   auth_fences: AuthFencesTable;
   auth_entries: AuthEntriesTable;
 }

@@ -164,6 +164,7 @@ async function takeKey(db: Kysely<Schema>, sessionId: string, request: Repeatabl
 
 async function eraseSession(db: Kysely<Schema>, id: string): Promise<void> {
   await db.deleteFrom('session_requests').where('session_id', '=', id).execute();
+  await db.deleteFrom('webhook_events').where('session_id', '=', id).execute();
   await db.deleteFrom('sessions').where('id', '=', id).execute();
 }
 

@@ -13,18 +13,32 @@ import {
   selectTasks,
   toProgress,
 } from './task-rows.ts';
+import { watchTasks } from './webhook-events.ts';
 
 /**
  * Applies events in order; the caller's transaction makes it all or none. What became of one task within the batch
  * is one write.
+ * @param at the time now, in ISO 8601
+ * @returns whether webhooks have something to tell
  */
 export async function applyEvents(
   tx: Transaction<Schema>,
   dialect: DatabaseDialect,
   events: readonly LedgerEvent[],
-): Promise<void> {
+  at: string,
+): Promise<boolean> {
   await insertForeign(tx, dialect, events);
   const steps = stepsOf((await withTaskIds(tx, dialect, events)).filter(movesSomething));
+  const tell = await watchTasks(tx, dialect, steps);
+  await move(tx, dialect, steps);
+  return (await tell?.(at)) ?? false;
+}
+
+async function move(
+  tx: Transaction<Schema>,
+  dialect: DatabaseDialect,
+  steps: readonly TaskStep[],
+): Promise<void> {
   const others = await applyShortcuts(tx, dialect, steps);
   if (others.length === 0) return;
   const rows = await selectTasks(tx, dialect, others, sql`t.id, t.session_id, ${PROGRESS_COLUMNS}`, true);

@@ -15,7 +15,8 @@ import {
   toRecord,
 } from './task-rows.ts';
 
-export function createTaskStore({ db, dialect }: Database, clock: Clock): TaskStore {
+/** @param onTold webhooks have something new to tell */
+export function createTaskStore({ db, dialect }: Database, clock: Clock, onTold?: () => void): TaskStore {
   // Tasks that are accepted within one millisecond stay in order.
   let sequence = 0;
 
@@ -35,7 +36,11 @@ export function createTaskStore({ db, dialect }: Database, clock: Clock): TaskSt
       });
     },
 
-    apply: (events) => db.transaction().execute((tx) => applyEvents(tx, dialect, events)),
+    async apply(events) {
+      const at = toIso(clock.nowMs());
+      const told = await db.transaction().execute((tx) => applyEvents(tx, dialect, events, at));
+      if (told) onTold?.();
+    },
 
     async createdAt(sessionId, taskId) {
       const row = await db

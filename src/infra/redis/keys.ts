@@ -59,6 +59,8 @@ export const keys = {
   /** ZSET sessionId → time of the last sign of life in ms. */
   heartbeats: 'fleet:heartbeats',
   runnerLeader: 'fleet:leader',
+  /** As the one above: the process that delivers webhooks. */
+  webhookLeader: 'webhooks:leader',
   /** HASH sessionId → JSON of a session on its way to another node. */
   moves: 'fleet:moves',
   alerts: 'alerts:raised',

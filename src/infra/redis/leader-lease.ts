@@ -14,6 +14,8 @@ export interface RedisLeaderLeaseDeps {
    */
   place?: string;
   leaseMs?: number;
+  /** What is led; the fleet if not said. */
+  key?: string;
 }
 
 const LEASE_MS = 5000;
@@ -23,6 +25,7 @@ export class RedisLeaderLease implements LeaderLease {
   readonly #deps: RedisLeaderLeaseDeps;
   readonly #startedAtMs: number;
   readonly leaseMs: number;
+  readonly #key: string;
   #fence = 0;
   #untilMs = 0;
   /** The server's time of the last answer; 0 before the first. */
@@ -35,6 +38,7 @@ export class RedisLeaderLease implements LeaderLease {
     this.#deps = deps;
     this.#startedAtMs = deps.clock.nowMs();
     this.leaseMs = deps.leaseMs ?? LEASE_MS;
+    this.#key = deps.key ?? keys.runnerLeader;
   }
 
   get fence(): number | null {
@@ -47,7 +51,7 @@ export class RedisLeaderLease implements LeaderLease {
     const askedAt = clock.monotonicMs();
     const [fence, now, tookOver] = (await scripts.run(
       'leader-acquire',
-      [keys.runnerLeader],
+      [this.#key],
       [
         holder,
         this.leaseMs,
@@ -70,6 +74,6 @@ export class RedisLeaderLease implements LeaderLease {
   async release(): Promise<void> {
     this.#untilMs = 0;
     this.#led = false;
-    await this.#deps.scripts.run('leader-release', [keys.runnerLeader], [this.#deps.holder]);
+    await this.#deps.scripts.run('leader-release', [this.#key], [this.#deps.holder]);
   }
 }

@@ -13,7 +13,7 @@ export interface RetentionStore {
   timeOfNewest(subject: CountedSubject, count: number, from: string | null): Promise<string | null>;
 }
 
-export const RETENTION_SUBJECTS = ['tasks', 'jobs', 'events', 'bindings', 'senders'] as const;
+export const RETENTION_SUBJECTS = ['tasks', 'jobs', 'events', 'bindings', 'senders', 'webhooks'] as const;
 export type RetentionSubject = (typeof RETENTION_SUBJECTS)[number];
 
 /** Those that grow with what is sent. */
