@@ -67,6 +67,11 @@ export interface TaskProgress {
   whatsappId: string | null;
   /** When it last came into the outbox afresh. */
   queuedAt: string | null;
+  /**
+   * It was queued as it was made, and has not left its outbox since: `queuedAt` is by the clock of whoever made it,
+   * and not to be compared with the times of events.
+   */
+  bornQueued: boolean;
   claimedAt: string | null;
   sentAt: string | null;
   deliveredAt: string | null;
@@ -80,6 +85,7 @@ export const ACCEPTED: TaskProgress = {
   reason: null,
   whatsappId: null,
   queuedAt: null,
+  bornQueued: false,
   claimedAt: null,
   sentAt: null,
   deliveredAt: null,
@@ -95,13 +101,13 @@ export function applyTaskEvent(task: TaskProgress, event: TaskEvent): TaskProgre
   const { at } = event;
   const open = isOpen(task.state);
   // Of an earlier stay in the outbox: the task has been withdrawn or replayed, and queued again, since.
-  const stale = task.queuedAt !== null && task.queuedAt > at;
+  const stale = task.queuedAt !== null && !task.bornQueued && task.queuedAt > at;
   switch (event.type) {
     case 'queued':
       return {
         ...task,
         state: open ? higher(task.state, 'queued') : task.state,
-        queuedAt: stale ? task.queuedAt : open || task.queuedAt === null ? at : task.queuedAt,
+        ...(stale || (!open && task.queuedAt !== null) ? {} : queuedSince(at)),
       };
     case 'claimed':
       if (stale) return task;
@@ -144,12 +150,15 @@ export function applyTaskEvent(task: TaskProgress, event: TaskEvent): TaskProgre
     case 'withdrawn':
       if (stale || !open) return task;
       // From here on whatever happened before is of an earlier stay.
-      return { ...task, state: 'accepted', queuedAt: at };
+      return { ...task, state: 'accepted', ...queuedSince(at) };
     case 'replayed':
       if (stale || task.state !== 'failed' || (task.endedAt !== null && task.endedAt > at)) return task;
-      return { ...task, state: 'queued', queuedAt: at, endedAt: null, reason: null, attempts: 0 };
+      return { ...task, state: 'queued', ...queuedSince(at), endedAt: null, reason: null, attempts: 0 };
   }
 }
+
+/** By Redis' clock. */
+const queuedSince = (at: string) => ({ queuedAt: at, bornQueued: false });
 
 /** A receipt proves that the message was sent, whatever we believed until now. */
 function received(task: TaskProgress, state: 'delivered' | 'read', event: TaskEvent): TaskProgress {

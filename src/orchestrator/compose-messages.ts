@@ -155,7 +155,7 @@ export function composeMessages(options: MessagesOptions): Messages {
 
 /** The rows are in SQL already: all that is left is to queue them. */
 const sinkInto = (outbox: Pick<Outbox, 'push'>): TaskSink => ({
-  async enqueue(sessionId, tasks) {
-    await outbox.push(sessionId, tasks);
+  async enqueue(sessionId, tasks, rows) {
+    await outbox.push(sessionId, tasks, rows === 'queued');
   },
 });

@@ -32,6 +32,7 @@ export function databaseEngines(): DatabaseEngine[] {
           'session_bindings',
           'sessions',
           'jobs',
+          'job_contacts',
           'tasks',
           'recipient_senders',
           'events',

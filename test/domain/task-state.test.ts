@@ -61,6 +61,15 @@ describe('what became of a task', () => {
     expect(applyTaskEvent(replayed, death!)).toEqual(replayed);
   });
 
+  test('one that was born in the outbox is moved by events of a clock that is behind', () => {
+    const born: TaskProgress = { ...ACCEPTED, state: 'queued', queuedAt: at(100), bornQueued: true };
+    expect(run(story('claimed', 'dead'), born)).toMatchObject({ state: 'failed', queuedAt: at(100) });
+    const withdrawn = run(story('claimed', 'withdrawn'), born);
+    expect(withdrawn).toMatchObject({ state: 'accepted', queuedAt: at(2), bornQueued: false });
+    // From then on there are earlier stays, told by one clock.
+    expect(run(story('claimed'), withdrawn)).toEqual(withdrawn);
+  });
+
   test('applying a story again changes nothing, whatever the story', () => {
     fc.assert(
       fc.property(fc.array(fc.constantFrom(...TASK_EVENTS), { maxLength: 12 }), (types) => {

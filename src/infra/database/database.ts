@@ -1,6 +1,6 @@
 import { chmodSync, closeSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { type Dialect, Kysely, PostgresDialect, sql } from 'kysely';
+import { type CompiledQuery, Kysely, PostgresDialect, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import pg from 'pg';
 import { makeDirectory } from '../make-directory.ts';
@@ -22,6 +22,14 @@ export type DatabaseDialect = 'sqlite' | 'postgres';
 export interface Database {
   readonly db: Kysely<Schema>;
   readonly dialect: DatabaseDialect;
+  /** The same for those who bring much and can wait: where there is one connection, all others go first. */
+  readonly patient: Kysely<Schema>;
+  /**
+   * A transaction whose statements are known beforehand, for those who bring much. SQLite gets it in one piece, so
+   * that nobody waits for what is on its way between two statements.
+   * @returns false, with nothing written, if the first statement changes no row
+   */
+  fenced(statements: readonly CompiledQuery[]): Promise<boolean>;
   /** Rejects when the database does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -48,11 +56,8 @@ const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect)
  * because an accepted job is a promise that must outlive a power cut.
  */
 export async function openDatabase(location: DatabaseLocation): Promise<Database> {
-  const dialect: DatabaseDialect = 'sqlitePath' in location ? 'sqlite' : 'postgres';
-  const db = new Kysely<Schema>({
-    dialect:
-      'sqlitePath' in location ? sqliteDialect(location.sqlitePath) : postgresDialect(location.postgresUrl),
-  });
+  const engine = 'sqlitePath' in location ? sqlite(location.sqlitePath) : postgres(location.postgresUrl);
+  const { dialect, db } = engine;
   const migrator = new Migrator({
     db,
     provider: {
@@ -71,25 +76,45 @@ export async function openDatabase(location: DatabaseLocation): Promise<Database
     throw error;
   }
   return {
-    db,
-    dialect,
+    ...engine,
     ping: async () => void (await sql`select 1`.execute(db)),
     close: () => db.destroy(),
   };
 }
 
-function sqliteDialect(path: string): Dialect {
+type Engine = Pick<Database, 'db' | 'dialect' | 'patient' | 'fenced'>;
+
+function sqlite(path: string): Engine {
   if (path !== ':memory:') {
     makeDirectory(dirname(path));
     // It holds messages and encrypted credentials: nobody else on the machine may read it.
     closeSync(openSync(path, 'a', 0o600));
     chmodSync(path, 0o600);
   }
-  return threadedSqlite(path);
+  const file = threadedSqlite(path);
+  return {
+    dialect: 'sqlite',
+    db: new Kysely<Schema>({ dialect: file.dialect(false) }),
+    patient: new Kysely<Schema>({ dialect: file.dialect(true) }),
+    fenced: file.fenced,
+  };
 }
 
-function postgresDialect(connectionString: string): PostgresDialect {
+function postgres(connectionString: string): Engine {
   // int8 as number: epochs (ms) and counters stay far below 2^53.
   pg.types.setTypeParser(pg.types.builtins.INT8, Number);
-  return new PostgresDialect({ pool: new pg.Pool({ connectionString, max: 10 }) });
+  const db = new Kysely<Schema>({
+    dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString, max: 10 }) }),
+  });
+  return {
+    dialect: 'postgres',
+    db,
+    patient: db,
+    fenced: ([fence, ...rest]) =>
+      db.transaction().execute(async (tx) => {
+        if (!fence || !(await tx.executeQuery(fence)).numAffectedRows) return false;
+        for (const statement of rest) await tx.executeQuery(statement);
+        return true;
+      }),
+  };
 }

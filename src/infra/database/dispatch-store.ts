@@ -1,4 +1,4 @@
-import type { Kysely, Transaction } from 'kysely';
+import type { CompiledQuery, Kysely } from 'kysely';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import type { Contact } from '../../protocol/messages.ts';
 import type { DispatchStore, PlannedRow, PlannedTask } from '../../services/dispatch/ports.ts';
@@ -7,15 +7,13 @@ import type { Database } from './database.ts';
 import { toRecord } from './job-store.ts';
 import { rememberSenders, stickySenders } from './recipient-store.ts';
 import type { Schema } from './schema.ts';
-import { insertTasks, type NewTaskRow } from './task-rows.ts';
+import { insertTasksOfJob } from './task-rows.ts';
 
-/** Rows per INSERT statement: below every engine's limit of parameters. */
-const ROWS_PER_INSERT = 250;
 /** Slices of contacts per chunk. Fewer cost more commits; more keep others from the database for too long. */
 const SLICES_PER_CHUNK = 1;
 
 export function createDispatchStore(database: Database, clock: Clock): DispatchStore {
-  const { db } = database;
+  const { patient: db, dialect } = database;
   const now = (): string => toIso(clock.nowMs());
 
   const commit = (
@@ -23,27 +21,25 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
     from: number,
     planned: readonly PlannedRow[],
     { expired, handedOver }: { expired: boolean; handedOver: number },
-  ) =>
-    db.transaction().execute(async (tx) => {
-      const at = now();
-      // The write comes first: a transaction that begins by reading cannot be upgraded once another has written.
-      if (!(await moveCursor(tx, job, { from, to: from + planned.length, handedOver, at }))) return false;
-      if (expired) {
-        await insertExpired(tx, job, planned, at);
-      } else {
-        // One that is there already was enqueued by hand under this very id.
-        await insertTasks(
-          tx,
-          database.dialect,
-          planned.map((task) => rowOf(job, task, at)),
-        );
-        await rememberSenders(tx, database.dialect, job.tenant, planned, at);
-      }
-      if (from + planned.length >= job.received) {
-        await tx.deleteFrom('job_contacts').where('job_id', '=', job.id).execute();
-      }
-      return true;
-    });
+  ): Promise<boolean> => {
+    const at = now();
+    const rows = planned.map(({ taskId, sessionId, position, recipient, raw }) => ({
+      id: taskId,
+      session_id: sessionId,
+      position,
+      recipient,
+      payload: raw,
+    }));
+    const birth = { jobId: job.id, mediaRef: job.mediaRef, at, expired };
+    const to = from + planned.length;
+    return database.fenced([
+      moveCursor(db, job, { from, to, handedOver, at }),
+      // One that is there already was enqueued by hand under this very id.
+      insertTasksOfJob(dialect, rows, birth).compile(db),
+      ...(expired ? [] : [rememberSenders(dialect, job.tenant, planned, at).compile(db)]),
+      ...(to < job.received ? [] : [db.deleteFrom('job_contacts').where('job_id', '=', job.id).compile()]),
+    ]);
+  };
 
   return {
     async find(jobId) {
@@ -71,7 +67,7 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
       );
     },
 
-    stickySenders: (tenant, recipients) => stickySenders(db, database.dialect, tenant, recipients),
+    stickySenders: (tenant, recipients) => stickySenders(db, dialect, tenant, recipients),
     commit: (job, from, planned, handedOver) => commit(job, from, planned, { expired: false, handedOver }),
     // Nothing of it is to be handed over, and all before it has been.
     commitExpired: (job, from, planned) =>
@@ -101,7 +97,7 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
       if (taskIds.length === 0) return;
       await db
         .updateTable('tasks')
-        // The time of it comes with the ledger: it is told by Redis' clock.
+        // If the outbox did not know it, the ledger tells the time of it.
         .set({ state: 'queued' })
         .where('session_id', '=', sessionId)
         .where('id', 'in', taskIds)
@@ -113,7 +109,8 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
       if (taskIds.length === 0) return;
       await db
         .updateTable('tasks')
-        .set({ state: 'failed', reason, ended_at: now() })
+        // Not queued: what was never in an outbox is on no dead list.
+        .set({ state: 'failed', reason, queued_at: null, ended_at: now() })
         .where('session_id', '=', sessionId)
         .where('id', 'in', taskIds)
         .where('state', 'in', ['accepted', 'queued'])
@@ -141,20 +138,18 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
 }
 
 /** The fence of every chunk: a paused or cancelled job does not move, and two dispatchers cannot both move it. */
-async function moveCursor(
-  tx: Transaction<Schema>,
+const moveCursor = (
+  db: Kysely<Schema>,
   job: JobRecord,
   { from, to, handedOver, at }: { from: number; to: number; handedOver: number; at: string },
-): Promise<boolean> {
-  const { numUpdatedRows } = await tx
+): CompiledQuery =>
+  db
     .updateTable('jobs')
     .set({ expanded: to, handed_over: handedOver, state: 'running', waiting_for: null, updated_at: at })
     .where('id', '=', job.id)
     .where('expanded', '=', from)
     .where('state', 'in', ['accepted', 'waiting', 'running'])
-    .executeTakeFirst();
-  return numUpdatedRows > 0n;
-}
+    .compile();
 
 async function openFrom(
   db: Kysely<Schema>,
@@ -179,39 +174,3 @@ async function openFrom(
     raw: row.payload,
   }));
 }
-
-async function insertExpired(
-  tx: Transaction<Schema>,
-  job: JobRecord,
-  planned: readonly PlannedRow[],
-  at: string,
-): Promise<void> {
-  for (let index = 0; index < planned.length; index += ROWS_PER_INSERT) {
-    await tx
-      .insertInto('tasks')
-      .values(
-        planned.slice(index, index + ROWS_PER_INSERT).map((task) => ({
-          ...rowOf(job, task, at),
-          state: 'failed',
-          attempts: 0,
-          reason: 'expired',
-          ended_at: at,
-        })),
-      )
-      .onConflict((conflict) => conflict.doNothing())
-      .execute();
-  }
-}
-
-/** Born as queued: the job's `handed_over` says from where on that is not certain yet. */
-const rowOf = (job: JobRecord, task: PlannedRow, at: string): NewTaskRow => ({
-  id: task.taskId,
-  session_id: task.sessionId,
-  job_id: job.id,
-  position: task.position,
-  recipient: task.recipient,
-  state: 'queued',
-  payload: task.raw,
-  media_ref: task.mediaRef,
-  created_at: at,
-});

@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely';
+import type { CompiledQuery, Selectable } from 'kysely';
 import { sql } from 'kysely';
 import type { JobState } from '../../domain/job-state.ts';
 import { OPEN_STATES } from '../../domain/task-state.ts';
@@ -18,27 +18,25 @@ export function createJobStore(database: Database, clock: Clock): JobStore {
 
   return {
     async insert(job) {
-      return db.transaction().execute(async (tx) => {
-        const { numInsertedOrUpdatedRows } = await tx
+      const rows = job.slices.map((contacts, n) => ({
+        job_id: job.id,
+        first: n * CONTACTS_PER_SLICE,
+        contacts,
+      }));
+      const inserts: CompiledQuery[] = [];
+      for (let from = 0; from < rows.length; from += SLICES_PER_INSERT) {
+        const some = rows.slice(from, from + SLICES_PER_INSERT);
+        inserts.push(db.insertInto('job_contacts').values(some).compile());
+      }
+      return database.fenced([
+        db
           .insertInto('jobs')
           .values(jobRow(job, now()))
           // Whichever is taken, the id or the key: two requests at once make one job.
           .onConflict((conflict) => conflict.doNothing())
-          .executeTakeFirst();
-        if (!numInsertedOrUpdatedRows) return false;
-        const rows = job.slices.map((contacts, n) => ({
-          job_id: job.id,
-          first: n * CONTACTS_PER_SLICE,
-          contacts,
-        }));
-        for (let from = 0; from < rows.length; from += SLICES_PER_INSERT) {
-          await tx
-            .insertInto('job_contacts')
-            .values(rows.slice(from, from + SLICES_PER_INSERT))
-            .execute();
-        }
-        return true;
-      });
+          .compile(),
+        ...inserts,
+      ]);
     },
 
     async find(jobId) {
@@ -130,6 +128,15 @@ export function createJobStore(database: Database, clock: Clock): JobStore {
         .where('finished_at', 'is', null)
         .execute();
       return rows.map(toRecord);
+    },
+
+    async stampWithdrawn(jobId) {
+      await db
+        .updateTable('jobs')
+        .set((e) => ({ handed_over: e.ref('expanded') }))
+        .where('id', '=', jobId)
+        .where('state', '=', 'paused')
+        .execute();
     },
 
     async stampFinished(jobId) {

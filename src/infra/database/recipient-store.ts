@@ -1,4 +1,4 @@
-import { type Kysely, sql, type Transaction } from 'kysely';
+import { type Kysely, type RawBuilder, sql } from 'kysely';
 import type { PlannedRow } from '../../services/dispatch/ports.ts';
 import type { DatabaseDialect } from './database.ts';
 import { rowSource } from './row-source.ts';
@@ -23,22 +23,21 @@ export async function stickySenders(
   return new Map(rows.map((row) => [row.recipient, row.session_id]));
 }
 
-export async function rememberSenders(
-  tx: Transaction<Schema>,
+/** For a transaction with the rows of the tasks. */
+export function rememberSenders(
   dialect: DatabaseDialect,
   tenant: string | null,
   planned: readonly PlannedRow[],
   at: string,
-): Promise<void> {
+): RawBuilder<unknown> {
   // One row per recipient: an upsert may not meet the same row twice.
   const senders = new Map(planned.map(({ recipient, sessionId }) => [recipient, sessionId]));
-  if (senders.size === 0) return;
   const rows = [...senders].map(([recipient, sessionId]) => ({ recipient, session_id: sessionId }));
-  await sql`
+  return sql`
     insert into recipient_senders (tenant, recipient, session_id, updated_at)
     select ${tenantKey(tenant)}, v.recipient, v.session_id, ${at}
     from ${rowSource(dialect, rows, { recipient: 'text', session_id: 'text' })}
     where true
     on conflict (tenant, recipient)
-    do update set session_id = excluded.session_id, updated_at = excluded.updated_at`.execute(tx);
+    do update set session_id = excluded.session_id, updated_at = excluded.updated_at`;
 }

@@ -11,34 +11,70 @@ import {
   SqliteQueryCompiler,
 } from 'kysely';
 import { messageOf } from '../../kernel/errors.ts';
-import type { ThreadAnswer, ThreadRequest } from './sqlite-thread.ts';
+import { ConnectionTurns } from './connection-turns.ts';
+import type { ThreadAnswer, ThreadRequest, ThreadWork } from './sqlite-thread.ts';
+
+export interface ThreadedSqlite {
+  /** @param patient whether whoever uses it lets all others go first */
+  dialect(patient: boolean): Dialect;
+  /** See `Database.fenced`; patient. */
+  fenced(statements: readonly CompiledQuery[]): Promise<boolean>;
+}
 
 /**
  * SQLite in a thread of its own: neither a large statement nor the sync of a commit keeps the event loop from
  * answering. One connection: transactions take turns, as SQLite would have it anyway.
  */
-export const threadedSqlite = (path: string): Dialect => ({
-  createDriver: () => new ThreadedDriver(path),
-  createQueryCompiler: () => new SqliteQueryCompiler(),
-  createAdapter: () => new SqliteAdapter(),
-  createIntrospector: (db) => new SqliteIntrospector(db),
-});
+export function threadedSqlite(path: string): ThreadedSqlite {
+  const turns = new ConnectionTurns();
+  let connection: ThreadConnection | undefined;
+  const connect = (): ThreadConnection => {
+    connection ??= new ThreadConnection(path);
+    return connection;
+  };
+  return {
+    dialect: (patient) => ({
+      createDriver: () => new ThreadedDriver(connect, turns, patient),
+      createQueryCompiler: () => new SqliteQueryCompiler(),
+      createAdapter: () => new TurnTakingAdapter(),
+      createIntrospector: (db) => new SqliteIntrospector(db),
+    }),
+    async fenced(statements) {
+      await turns.take(true);
+      try {
+        return await connect().fenced(statements);
+      } finally {
+        turns.end();
+      }
+    },
+  };
+}
+
+/** Who goes first is decided here, not by Kysely. */
+class TurnTakingAdapter extends SqliteAdapter {
+  override get supportsMultipleConnections(): boolean {
+    return true;
+  }
+}
 
 class ThreadedDriver implements Driver {
-  readonly #path: string;
-  #connection: ThreadConnection | undefined;
+  readonly #connect: () => ThreadConnection;
+  readonly #turns: ConnectionTurns;
+  readonly #patient: boolean;
 
-  constructor(path: string) {
-    this.#path = path;
+  constructor(connect: () => ThreadConnection, turns: ConnectionTurns, patient: boolean) {
+    this.#connect = connect;
+    this.#turns = turns;
+    this.#patient = patient;
   }
 
   async init(): Promise<void> {
-    this.#connection = new ThreadConnection(this.#path);
+    this.#connect();
   }
 
   async acquireConnection(): Promise<DatabaseConnection> {
-    if (!this.#connection) throw new Error('the database is not open');
-    return this.#connection;
+    await this.#turns.take(this.#patient);
+    return this.#connect();
   }
 
   async beginTransaction(connection: DatabaseConnection): Promise<void> {
@@ -59,10 +95,12 @@ class ThreadedDriver implements Driver {
     }
   }
 
-  async releaseConnection(): Promise<void> {}
+  async releaseConnection(): Promise<void> {
+    this.#turns.end();
+  }
 
   async destroy(): Promise<void> {
-    await this.#connection?.close();
+    await this.#connect().close();
   }
 }
 
@@ -100,17 +138,22 @@ class ThreadConnection implements DatabaseConnection {
   }
 
   async executeQuery<R>({ sql, parameters }: CompiledQuery): Promise<QueryResult<R>> {
-    const answer = await this.#ask(sql, parameters);
-    if ('error' in answer) {
-      const { name, message, code } = answer.error;
-      throw Object.assign(new Error(message), { name, ...(code === '' ? {} : { code }) });
+    const answer = await this.#ask({ sql, parameters });
+    if ('changes' in answer) {
+      return {
+        insertId: BigInt(answer.lastInsertRowid),
+        numAffectedRows: BigInt(answer.changes),
+        rows: [],
+      };
     }
-    if ('rows' in answer) return { rows: answer.rows as R[] };
-    return {
-      insertId: BigInt(answer.lastInsertRowid),
-      numAffectedRows: BigInt(answer.changes),
-      rows: [],
-    };
+    return { rows: 'rows' in answer ? (answer.rows as R[]) : [] };
+  }
+
+  async fenced(statements: readonly CompiledQuery[]): Promise<boolean> {
+    const answer = await this.#ask({
+      fenced: statements.map(({ sql, parameters }) => ({ sql, parameters })),
+    });
+    return 'passed' in answer && answer.passed;
   }
 
   // biome-ignore lint/correctness/useYield: nobody streams; Kysely wants the method.
@@ -125,10 +168,17 @@ class ThreadConnection implements DatabaseConnection {
     await this.#ended;
   }
 
-  #ask(sql: string, parameters: readonly unknown[]): Promise<ThreadAnswer> {
+  async #ask(work: ThreadWork): Promise<Exclude<ThreadAnswer, { error: unknown }>> {
+    const answer = await this.#send(work);
+    if (!('error' in answer)) return answer;
+    const { name, message, code } = answer.error;
+    throw Object.assign(new Error(message), { name, ...(code === '' ? {} : { code }) });
+  }
+
+  #send(work: ThreadWork): Promise<ThreadAnswer> {
     if (this.#failure) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
-      const request: ThreadRequest = { id: ++this.#requests, sql, parameters };
+      const request: ThreadRequest = { id: ++this.#requests, ...work };
       this.#thread.postMessage(request);
       if (this.#waiting.size === 0) this.#thread.ref();
       this.#waiting.set(request.id, { resolve, reject });

@@ -1,15 +1,23 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import SqliteDatabase, { type Statement } from 'better-sqlite3';
+import { freeBytes } from '../../kernel/free-bytes.ts';
 
-/** Runs in a thread of its own: one SQLite connection, one statement after the other, in the order of arrival. */
-export interface ThreadRequest {
-  id: number;
+export interface ThreadStatement {
   sql: string;
   parameters: readonly unknown[];
 }
 
+export type ThreadWork =
+  | ThreadStatement
+  /** A transaction. If the first statement changes nothing, the others are left out. */
+  | { fenced: readonly ThreadStatement[] };
+
+/** Runs in a thread of its own: one SQLite connection, one request after the other, in the order of arrival. */
+export type ThreadRequest = { id: number } & ThreadWork;
+
 export type ThreadAnswer =
   | { id: number; rows: unknown[] }
+  | { id: number; passed: boolean }
   | { id: number; changes: number; lastInsertRowid: number | bigint }
   | { id: number; error: { name: string; message: string; code: string } };
 
@@ -41,11 +49,27 @@ function serve(port: NonNullable<typeof parentPort>, path: string): void {
     return statement;
   };
 
-  const run = ({ id, sql, parameters }: ThreadRequest): ThreadAnswer => {
+  const runFenced = ([fence, ...rest]: readonly ThreadStatement[]): boolean => {
+    prepare('begin immediate').run();
     try {
-      const statement = prepare(sql);
-      if (statement.reader) return { id, rows: statement.all(...parameters) };
-      return { id, ...statement.run(...parameters) };
+      const passed = fence !== undefined && prepare(fence.sql).run(...fence.parameters).changes > 0;
+      if (passed) for (const { sql, parameters } of rest) prepare(sql).run(...parameters);
+      prepare('commit').run();
+      return passed;
+    } catch (error) {
+      // A full disk, among others, makes SQLite roll back by itself.
+      if (database?.inTransaction) prepare('rollback').run();
+      throw error;
+    }
+  };
+
+  const run = (request: ThreadRequest): ThreadAnswer => {
+    const { id } = request;
+    try {
+      if ('fenced' in request) return { id, passed: runFenced(request.fenced) };
+      const statement = prepare(request.sql);
+      if (statement.reader) return { id, rows: statement.all(...request.parameters) };
+      return { id, ...statement.run(...request.parameters) };
     } catch (error) {
       const { name, message, code } = error as Error & { code?: unknown };
       return { id, error: { name, message, code: typeof code === 'string' ? code : '' } };
@@ -53,9 +77,18 @@ function serve(port: NonNullable<typeof parentPort>, path: string): void {
   };
 
   port.on('message', (request: ThreadRequest | 'close') => {
-    if (request !== 'close') return port.postMessage(run(request));
+    if (request !== 'close') {
+      port.postMessage(run(request));
+      if ('parameters' in request) freeAll(request.parameters);
+      return;
+    }
     statements.clear();
     database?.close();
     port.close();
   });
+}
+
+/** Those that hold bytes are ours alone: they came by message. */
+function freeAll(parameters: readonly unknown[]): void {
+  for (const parameter of parameters) if (parameter instanceof Uint8Array) freeBytes(parameter);
 }

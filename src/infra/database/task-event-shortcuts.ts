@@ -4,6 +4,7 @@ import type { LedgerEvent } from '../../services/ledger/ports.ts';
 import type { DatabaseDialect } from './database.ts';
 import { rowSource } from './row-source.ts';
 import type { Schema } from './schema.ts';
+import { IS_BORN_QUEUED } from './task-rows.ts';
 
 export type NamedEvent = LedgerEvent & { taskId: string };
 
@@ -60,7 +61,7 @@ function kindOf({ events }: TaskStep): Kind {
 }
 
 const SHORTCUTS = {
-  /** Into the outbox, and no more: all of a large job. A job's rows are born as `queued`, with their time to come. */
+  /** Into the outbox, and no more. Those of a job that came back from it may be marked as `queued` already. */
   queued: async (tx, dialect, steps) => {
     const rows = steps.map(({ taskId, sessionId, events }) => ({
       id: taskId,
@@ -69,7 +70,7 @@ const SHORTCUTS = {
     }));
     const source = rowSource(dialect, rows, { id: 'text', session_id: 'text', at: 'text' });
     const fits = sql`tasks.id = v.id and tasks.session_id = v.session_id
-      and (tasks.queued_at is null or tasks.queued_at <= v.at)`;
+      and (tasks.queued_at is null or tasks.queued_at <= v.at or ${IS_BORN_QUEUED})`;
     const born = await sql`update tasks set queued_at = v.at from ${source}
       where ${fits} and tasks.state = 'queued'`.execute(tx);
     const count = Number(born.numAffectedRows ?? 0);
@@ -110,7 +111,7 @@ const SHORTCUTS = {
       })}
       where tasks.id = v.id and tasks.session_id = v.session_id
         and (tasks.state = 'queued' or tasks.state = 'accepted')
-        and (tasks.queued_at is null or tasks.queued_at <= v.first_at)
+        and (tasks.queued_at is null or tasks.queued_at <= v.first_at or ${IS_BORN_QUEUED})
         and tasks.claimed_at is null and tasks.sent_at is null and tasks.ended_at is null
         and tasks.attempts = 0 and tasks.reason is null and tasks.whatsapp_id is null`.execute(tx);
     return Number(numAffectedRows ?? 0);

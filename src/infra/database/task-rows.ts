@@ -42,6 +42,37 @@ export async function insertTasks(
   return Number(numAffectedRows ?? 0);
 }
 
+/** What all tasks of a job are born with. */
+export interface Birth {
+  jobId: string;
+  mediaRef: string | null;
+  /** ISO 8601. */
+  at: string;
+  /** Expired: nobody is to send them. Else queued, since `at`, which equals their `created_at`. */
+  expired: boolean;
+}
+
+/** Inserts tasks of a job, as `insertTasks` does; what they have in common travels once. */
+export const insertTasksOfJob = (
+  dialect: DatabaseDialect,
+  tasks: readonly Pick<NewTaskRow, 'id' | 'session_id' | 'position' | 'recipient' | 'payload'>[],
+  { jobId, mediaRef, at, expired }: Birth,
+): RawBuilder<unknown> => sql`
+    insert into tasks (id, session_id, position, recipient, payload, job_id, media_ref, state, reason, created_at,
+      queued_at, ended_at)
+    select v.id, v.session_id, v.position, v.recipient, v.payload, ${jobId}, ${mediaRef},
+      ${expired ? 'failed' : 'queued'}, ${expired ? 'expired' : null}, ${at}, ${expired ? null : at},
+      ${expired ? at : null}
+    from ${rowSource(dialect, tasks, {
+      id: 'text',
+      session_id: 'text',
+      position: 'integer',
+      recipient: 'text',
+      payload: 'text',
+    })}
+    where true
+    on conflict do nothing`;
+
 export const keyOf = (sessionId: string, taskId: string): string => `${sessionId}\n${taskId}`;
 
 /** By primary key; `cross join` keeps SQLite from scanning the table instead. */
@@ -75,8 +106,11 @@ export const toRecord = (row: Selectable<TasksTable>): TaskRecord => ({
 });
 
 /** The columns that `toProgress` reads, of a table that is called `t`. */
-export const PROGRESS_COLUMNS = sql`t.state, t.attempts, t.reason, t.whatsapp_id, t.queued_at, t.claimed_at,
-  t.sent_at, t.delivered_at, t.read_at, t.ended_at`;
+export const PROGRESS_COLUMNS = sql`t.state, t.attempts, t.reason, t.whatsapp_id, t.created_at, t.queued_at,
+  t.claimed_at, t.sent_at, t.delivered_at, t.read_at, t.ended_at`;
+
+/** Of a table that is called `tasks`: as `TaskProgress.bornQueued`. */
+export const IS_BORN_QUEUED = sql<boolean>`tasks.queued_at = tasks.created_at`;
 
 export const toProgress = (row: Selectable<TasksTable>): TaskProgress => ({
   state: stateOf(row.state),
@@ -84,6 +118,7 @@ export const toProgress = (row: Selectable<TasksTable>): TaskProgress => ({
   reason: row.reason,
   whatsappId: row.whatsapp_id,
   queuedAt: row.queued_at,
+  bornQueued: row.queued_at !== null && row.queued_at === row.created_at,
   claimedAt: row.claimed_at,
   sentAt: row.sent_at,
   deliveredAt: row.delivered_at,

@@ -16,7 +16,11 @@ import {
 } from './task-rows.ts';
 
 /** @param onTold webhooks have something new to tell */
-export function createTaskStore({ db, dialect }: Database, clock: Clock, onTold?: () => void): TaskStore {
+export function createTaskStore(
+  { db, patient, dialect }: Database,
+  clock: Clock,
+  onTold?: () => void,
+): TaskStore {
   // Tasks that are accepted within one millisecond stay in order.
   let sequence = 0;
 
@@ -38,7 +42,7 @@ export function createTaskStore({ db, dialect }: Database, clock: Clock, onTold?
 
     async apply(events) {
       const at = toIso(clock.nowMs());
-      const told = await db.transaction().execute((tx) => applyEvents(tx, dialect, events, at));
+      const told = await patient.transaction().execute((tx) => applyEvents(tx, dialect, events, at));
       if (told) onTold?.();
     },
 

@@ -49,8 +49,8 @@ export class RedisOutboxStore implements OutboxStore {
     });
   }
 
-  enqueue(sessionId: string, tasks: readonly QueuedTask[]) {
-    return this.#turns.enqueue(sessionId, tasks);
+  enqueue(sessionId: string, tasks: readonly QueuedTask[], known?: boolean) {
+    return this.#turns.enqueue(sessionId, tasks, known);
   }
 
   claim(request: ClaimRequest): Promise<ClaimOutcome> {

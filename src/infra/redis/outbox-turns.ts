@@ -20,6 +20,7 @@ export interface OutboxTurnsOptions {
 interface EnqueueCall {
   sessionId: string;
   tasks: readonly QueuedTask[];
+  known: boolean;
 }
 
 interface AckCall {
@@ -63,10 +64,10 @@ export class OutboxTurns {
     });
   }
 
-  async enqueue(sessionId: string, tasks: readonly QueuedTask[]) {
+  async enqueue(sessionId: string, tasks: readonly QueuedTask[], known = false) {
     const steps: Promise<Enqueued>[] = [];
     for (let at = 0; at < tasks.length; at += TASKS_PER_CALL) {
-      steps.push(this.#enqueue({ sessionId, tasks: tasks.slice(at, at + TASKS_PER_CALL) }));
+      steps.push(this.#enqueue({ sessionId, tasks: tasks.slice(at, at + TASKS_PER_CALL), known }));
     }
     const results = await Promise.all(steps);
     return {
@@ -103,8 +104,8 @@ export class OutboxTurns {
 
   #serveEnqueues(calls: readonly EnqueueCall[]): Promise<(Enqueued | Error)[]> {
     const args: (string | number)[] = [this.#options.timeOffsetMs()];
-    for (const { sessionId, tasks } of calls) {
-      args.push(sessionId, tasks.length);
+    for (const { sessionId, tasks, known } of calls) {
+      args.push(sessionId, tasks.length, known ? '1' : '');
       for (const { taskId, raw } of tasks) args.push(taskId, raw);
     }
     return this.#run('outbox-enqueue', ENQUEUE_KEYS, args);

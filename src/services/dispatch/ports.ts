@@ -6,9 +6,10 @@ import type { QueuedTask } from '../outbox/ports.ts';
 export interface TaskSink {
   /**
    * In order. What is asked for many sessions within one turn of the event loop may travel together.
+   * @param rows what SQL says of them. Of those that are `queued` there nobody has to be told that they are.
    * @throws FlotillaError `session_not_found` for good; anything else means: try again later
    */
-  enqueue(sessionId: string, tasks: readonly QueuedTask[]): Promise<void>;
+  enqueue(sessionId: string, tasks: readonly QueuedTask[], rows: 'queued' | 'unsure'): Promise<void>;
 }
 
 export interface OutboxDepths {

@@ -56,6 +56,8 @@ export interface JobStore {
   finishIfEnded(jobId: string): Promise<boolean>;
   /** Cancelled jobs of which something may still be in an outbox. */
   unsettled(): Promise<JobRecord[]>;
+  /** Notes of a paused job that nothing of it is on its way into an outbox any more. */
+  stampWithdrawn(jobId: string): Promise<void>;
   /** Stamps a cancelled job as settled: nothing of it is left in any outbox. */
   stampFinished(jobId: string): Promise<void>;
 }

@@ -2,6 +2,7 @@ import type { Clock } from '../../kernel/clock.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type { Jobs } from './jobs.ts';
 import type { JobQueue, JobRecord, JobStore, JobTaskStore, SessionDirectory } from './ports.ts';
+import { HAND_OVER_MS } from './settle.ts';
 
 export interface RecoveryDependencies {
   store: JobStore;
@@ -47,8 +48,11 @@ async function recover(deps: RecoveryDependencies, job: JobRecord, canSend: CanS
   const now = deps.clock.nowMs();
   const untouchedMs = now - Date.parse(job.updatedAt);
   if (job.state === 'paused') {
-    // Handed over at the very moment of the pause; or in flight then, and given back by its worker since.
-    if (await deps.tasks.has(job.id, ['queued', 'claimed'])) await deps.jobs.settle(job.id);
+    // Handed over at the very moment of the pause, by a process that was killed before it could take it back.
+    const late = job.handedOver < job.expanded && untouchedMs > HAND_OVER_MS;
+    // Or in flight then, and given back by its worker since.
+    if (late || (await deps.tasks.has(job.id, ['queued', 'claimed']))) await deps.jobs.settle(job.id);
+    if (late) await deps.store.stampWithdrawn(job.id);
     return;
   }
   const isExpanded = job.expanded >= job.received;

@@ -11,8 +11,8 @@ interface SettleDependencies {
 
 /** Outboxes that are asked at the same time. */
 const AT_ONCE = 16;
-/** For so long after the cancel, a dispatcher that was in the middle of a chunk may still hand tasks over. */
-const HAND_OVER_MS = 15_000;
+/** For so long after a pause or a cancel, a dispatcher that was in the middle of a chunk may still hand tasks over. */
+export const HAND_OVER_MS = 15_000;
 
 /** Takes a paused job's tasks out of the outboxes: they wait in SQL as `accepted`. */
 export async function settlePaused({ tasks, outbox }: SettleDependencies, jobId: string): Promise<void> {

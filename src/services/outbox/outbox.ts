@@ -87,14 +87,18 @@ export class Outbox {
     };
   }
 
-  /** Queues what the ledger has already. */
+  /**
+   * Queues what the ledger has already.
+   * @param known the ledger has it as queued, and need not be told
+   */
   async push(
     sessionId: string,
     tasks: readonly QueuedTask[],
+    known = false,
   ): Promise<{ queued: number; duplicates: boolean[] }> {
     this.#room.assertRoom();
     if (tasks.length === 0) return { queued: (await this.#store.counts(sessionId)).queued, duplicates: [] };
-    const { servable, ...result } = await this.#store.enqueue(sessionId, tasks);
+    const { servable, ...result } = await this.#store.enqueue(sessionId, tasks, known);
     if (servable) this.#wakeUps.publish(sessionId);
     return result;
   }

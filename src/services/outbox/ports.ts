@@ -91,10 +91,15 @@ export interface TaskPlace {
 
 /** The outboxes in Redis. Every method is one atomic step, or says how it is cut. */
 export interface OutboxStore {
-  /** In order; an id that is known already is passed over. @returns per task whether it was, and the queue's length */
+  /**
+   * In order; an id that is known already is passed over.
+   * @param known the ledger has them as queued already: it is not told
+   * @returns per task whether it was passed over, and the queue's length
+   */
   enqueue(
     sessionId: string,
     tasks: readonly QueuedTask[],
+    known?: boolean,
   ): Promise<{ queued: number; duplicates: boolean[]; servable: boolean }>;
   claim(request: ClaimRequest): Promise<ClaimOutcome>;
   /** Gives back a claim whose client has gone. @returns tasks given back */

@@ -1,19 +1,21 @@
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { sql } from 'kysely';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SenderChooser } from '../../../src/domain/choose-sender.ts';
 import { canonicalRaw, type OutboxTask } from '../../../src/domain/task.ts';
-import { type Database, openDatabase } from '../../../src/infra/database/database.ts';
+import type { Database } from '../../../src/infra/database/database.ts';
 import { createDispatchStore } from '../../../src/infra/database/dispatch-store.ts';
 import { createJobStore } from '../../../src/infra/database/job-store.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
 import { planChunk } from '../../../src/services/dispatch/plan.ts';
+import type { PlannedRow } from '../../../src/services/dispatch/ports.ts';
 import type { JobRecord } from '../../../src/services/intake/ports.ts';
 import { CONTACTS_PER_SLICE } from '../../../src/services/intake/prepare-request.ts';
+import { databaseEngines } from '../../conformance/databases.ts';
 
 const COUNT = 2500;
 let database: Database;
 let job: JobRecord;
-beforeEach(async () => {
-  database = await openDatabase({ sqlitePath: ':memory:' });
+async function insertJob(): Promise<JobRecord> {
   const jobs = createJobStore(database, systemClock);
   const contacts = Array.from({ length: COUNT }, (_, i) => [String(10_000_000 + i), `N${i}`] as const);
   const slices: string[] = [];
@@ -33,9 +35,8 @@ beforeEach(async () => {
     notBefore: null,
     expiresAt: null,
   });
-  job = (await jobs.find('j')) as JobRecord;
-});
-afterEach(() => database.close());
+  return (await jobs.find('j')) as JobRecord;
+}
 
 const rows = async (): Promise<number> => {
   const row = await database.db
@@ -50,58 +51,99 @@ async function plan(from: number) {
   return planChunk(job, from, contacts, new Map(), new SenderChooser([{ id: 's', load: 0 }]));
 }
 
-it('lets only one of two dispatchers commit a chunk', async () => {
-  const store = createDispatchStore(database, systemClock);
-  const planned = await plan(0);
-  const results = await Promise.all([store.commit(job, 0, planned, 0), store.commit(job, 0, planned, 0)]);
-  expect(results.toSorted()).toEqual([false, true]);
-  expect(await rows()).toBe(planned.length);
-});
+describe.each(databaseEngines())("the dispatcher's part of $name", (engine) => {
+  describe.skipIf(engine.skip !== null)(engine.skip ?? 'store', () => {
+    beforeEach(async () => {
+      database = await engine.open();
+      job = await insertJob();
+    });
+    afterEach(() => database.close());
+    afterAll(() => engine.stop());
 
-it.each(['paused', 'cancelled', 'done'])('commits nothing of a job that is %s', async (state) => {
-  await database.db.updateTable('jobs').set({ state }).execute();
-  const store = createDispatchStore(database, systemClock);
-  expect(await store.commit(job, 0, await plan(0), 0)).toBe(false);
-  expect(await store.commitExpired(job, 0, await plan(0))).toBe(false);
-  expect(await rows()).toBe(0);
-});
+    it('lets only one of two dispatchers commit a chunk', async () => {
+      const store = createDispatchStore(database, systemClock);
+      const planned = await plan(0);
+      const results = await Promise.all([store.commit(job, 0, planned, 0), store.commit(job, 0, planned, 0)]);
+      expect(results.toSorted()).toEqual([false, true]);
+      expect(await rows()).toBe(planned.length);
+    });
 
-it('gives the contacts from any place on, and forgets them with the last', async () => {
-  const store = createDispatchStore(database, systemClock);
-  expect((await store.contacts('j', 1234))[0]).toEqual([String(10_000_000 + 1234), 'N1234']);
-  for (let from = 0; from < COUNT; ) {
-    const planned = await plan(from);
-    expect(await store.commit(job, from, planned, from)).toBe(true);
-    from += planned.length;
-  }
-  expect(await store.contacts('j', 0)).toEqual([]);
-  // The first chunk was confirmed with the second; of it, only what went back to `accepted` is handed over again.
-  await database.db.updateTable('tasks').set({ state: 'accepted' }).where('position', '=', 7).execute();
-  const left = async (after: number, limit: number) => {
-    const tasks = await store.accepted((await store.find('j')) as JobRecord, after, limit);
-    return tasks.map(({ position }) => position);
-  };
-  expect(await left(-1, 3)).toEqual([7, 2000, 2001]);
-  expect(await left(2001, 1000)).toEqual(Array.from({ length: 498 }, (_, i) => i + 2002));
-  await store.confirm('j', COUNT);
-  await store.confirm('j', 5); // late, and by somebody who has not seen more
-  expect(await left(-1, 10)).toEqual([7]);
-  expect((await store.stickySenders(null, ['10000007', '99999999'])).get('10000007')).toBe('s');
-});
+    it.each(['paused', 'cancelled', 'done'])('commits nothing of a job that is %s', async (state) => {
+      await database.db.updateTable('jobs').set({ state }).execute();
+      const store = createDispatchStore(database, systemClock);
+      expect(await store.commit(job, 0, await plan(0), 0)).toBe(false);
+      expect(await store.commitExpired(job, 0, await plan(0))).toBe(false);
+      expect(await rows()).toBe(0);
+    });
 
-it('writes the same bytes as anybody else who enqueues the task', async () => {
-  const odd: JobRecord = {
-    ...job,
-    message: 'Hi {{name}} "\\ \u2028',
-    tenant: 'a"b',
-    expiresAt: '2030-01-01T00:00:00.000Z',
-  };
-  const contact = ['972501234567', 'ש"\n{{name}}'] as const;
-  const chooser = new SenderChooser([{ id: 's', load: 0 }]);
-  for (const given of [odd, { ...job, message: 'x' }, { ...odd, message: null, mediaRef: 'a.webp' }]) {
-    const [planned] = planChunk(given, 3, [contact], new Map(), chooser);
-    const { taskId, raw } = planned ?? {};
-    expect(JSON.parse(raw ?? '')).toMatchObject({ taskId, to: contact[0], jobId: 'j' });
-    expect(raw).toBe(canonicalRaw(JSON.parse(raw ?? '') as OutboxTask));
-  }
+    it('gives the contacts from any place on, and forgets them with the last', async () => {
+      const store = createDispatchStore(database, systemClock);
+      expect((await store.contacts('j', 1234))[0]).toEqual([String(10_000_000 + 1234), 'N1234']);
+      for (let from = 0; from < COUNT; ) {
+        const planned = await plan(from);
+        expect(await store.commit(job, from, planned, from)).toBe(true);
+        from += planned.length;
+      }
+      expect(await store.contacts('j', 0)).toEqual([]);
+      // The first chunk was confirmed with the second; of it, only what went back to `accepted` is handed over again.
+      await database.db.updateTable('tasks').set({ state: 'accepted' }).where('position', '=', 7).execute();
+      const left = async (after: number, limit: number) => {
+        const tasks = await store.accepted((await store.find('j')) as JobRecord, after, limit);
+        return tasks.map(({ position }) => position);
+      };
+      expect(await left(-1, 3)).toEqual([7, 2000, 2001]);
+      expect(await left(2001, 1000)).toEqual(Array.from({ length: 498 }, (_, i) => i + 2002));
+      await store.confirm('j', COUNT);
+      await store.confirm('j', 5); // late, and by somebody who has not seen more
+      expect(await left(-1, 10)).toEqual([7]);
+      expect((await store.stickySenders(null, ['10000007', '99999999'])).get('10000007')).toBe('s');
+    });
+
+    it('writes all of a chunk or nothing', async () => {
+      const store = createDispatchStore(database, systemClock);
+      await sql`alter table recipient_senders rename to elsewhere`.execute(database.db);
+      try {
+        await expect(store.commit(job, 0, await plan(0), 0)).rejects.toThrow(/recipient_senders/);
+      } finally {
+        await sql`alter table elsewhere rename to recipient_senders`.execute(database.db);
+      }
+      expect(await rows()).toBe(0);
+      expect(await store.find('j')).toEqual(job);
+      expect(await store.commit(job, 0, await plan(0), 0)).toBe(true);
+    });
+
+    it('writes tasks as queued since now, and those whose time is over as failed', async () => {
+      const store = createDispatchStore(database, { ...systemClock, nowMs: () => 1_900_000_000_000 });
+      const at = '2030-03-17T17:46:40.000Z';
+      const [first, ...others] = await plan(0);
+      await store.commit(job, 0, [first as PlannedRow], 0);
+      await store.commitExpired({ ...job, expanded: 1 }, 1, others);
+      await store.fail('s', ['j-0'], 'session_deleted');
+      const row = (position: number) =>
+        database.db.selectFrom('tasks').selectAll().where('position', '=', position).executeTakeFirst();
+      // It was in no outbox after all.
+      expect(await row(0)).toMatchObject({ state: 'failed', reason: 'session_deleted', queued_at: null });
+      expect(await row(1)).toMatchObject({
+        ...{ id: 'j-1', session_id: 's', job_id: 'j', recipient: '10000001', payload: others[0]?.raw },
+        ...{ state: 'failed', reason: 'expired', created_at: at, queued_at: null, ended_at: at, attempts: 0 },
+      });
+    });
+
+    it('writes the same bytes as anybody else who enqueues the task', async () => {
+      const odd: JobRecord = {
+        ...job,
+        message: 'Hi {{name}} "\\ \u2028',
+        tenant: 'a"b',
+        expiresAt: '2030-01-01T00:00:00.000Z',
+      };
+      const contact = ['972501234567', 'ש"\n{{name}}'] as const;
+      const chooser = new SenderChooser([{ id: 's', load: 0 }]);
+      for (const given of [odd, { ...job, message: 'x' }, { ...odd, message: null, mediaRef: 'a.webp' }]) {
+        const [planned] = planChunk(given, 3, [contact], new Map(), chooser);
+        const { taskId, raw } = planned ?? {};
+        expect(JSON.parse(raw ?? '')).toMatchObject({ taskId, to: contact[0], jobId: 'j' });
+        expect(raw).toBe(canonicalRaw(JSON.parse(raw ?? '') as OutboxTask));
+      }
+    });
+  });
 });

@@ -43,6 +43,23 @@ it('keeps other statements out of a transaction, and takes it back as a whole', 
   expect((await between)?.rows).toEqual([{ n: 0 }]);
 });
 
+it('lets everybody else go before those who bring much', async () => {
+  await sql`create table came (who text)`.execute(database.db);
+  const order: string[] = [];
+  const came = (who: string) => () => order.push(who);
+  await database.db.transaction().execute(async (tx) => {
+    const patient = sql`insert into came values ('patient')`.execute(database.patient).then(came('patient'));
+    const fenced = database
+      .fenced([sql`insert into came values ('fenced')`.compile(database.db)])
+      .then(came('fenced'));
+    const hurried = sql`insert into came values ('hurried')`.execute(database.db).then(came('hurried'));
+    await sql`insert into came values ('first')`.execute(tx);
+    void Promise.all([patient, fenced, hurried]);
+  });
+  await expect.poll(() => order.length).toBe(3);
+  expect(order[0]).toBe('hurried');
+});
+
 it('refuses what comes after it was closed, as a failure that passes', async () => {
   await database.close();
   await expect(database.ping()).rejects.toThrow();

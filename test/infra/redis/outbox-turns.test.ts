@@ -43,6 +43,17 @@ test('one call of a script and one entry of the ledger serve all sessions of a t
   ]);
 });
 
+test('the ledger is not told what it knows, and other sessions of the turn are named all the same', async () => {
+  const [, enqueued] = await Promise.all([
+    f.store.enqueue('s1', [queued('a')]),
+    f.store.enqueue('s2', [queued('b'), queued('c')], true),
+    f.store.enqueue('s3', [queued('d')]),
+  ]);
+  expect(enqueued).toEqual({ queued: 2, duplicates: [false, false], servable: true });
+  expect(await f.store.enqueue('s2', [queued('b')])).toMatchObject({ duplicates: [true] });
+  expect(await f.ledger()).toEqual(['queued a', 'queued d']);
+});
+
 test('what is wrong with one session is not the trouble of the others', async () => {
   await f.redis.set(keys.outbox('s2'), 'not a list');
   const enqueued = await Promise.allSettled(sessions.map((id) => f.store.enqueue(id, [queued('t')])));

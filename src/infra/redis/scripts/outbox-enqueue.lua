@@ -2,7 +2,8 @@
 -- Queues tasks, those of each session in order, each once: an id that the outbox holds, or that ended lately, is
 -- passed over. Refused as a whole when Redis is at its memory limit.
 -- KEYS  begin of the names of 1 queues, 2 processing lists, 3 sets of task ids, 4 sets of ended ids; 5 active, 6 ledger
--- ARGV  1 time offset, then per call: session id, how many tasks, as many pairs of task id and raw string
+-- ARGV  1 time offset, then per call: session id, how many tasks, '1' if the ledger knows that they are queued (else
+--       ''), as many pairs of task id and raw string
 -- Result per call {length of the queue, 1 if a waiting poll may be served, one '0' or '1' (passed over) per task}
 --        or the text of an error
 -- include: outbox
@@ -10,7 +11,7 @@
 
 local now = now_ms(ARGV[1])
 
-local function enqueue(session, first, count)
+local function enqueue(session, first, count, known)
   local queue, ids = KEYS[1] .. session, {}
   for i = first, first + 2 * count - 2, 2 do ids[#ids + 1] = ARGV[i] end
   local held = redis.call('SMISMEMBER', KEYS[3] .. session, unpack(ids))
@@ -30,7 +31,7 @@ local function enqueue(session, first, count)
     length = redis.call('LPUSH', queue, unpack(raws))
     redis.call('SADD', KEYS[3] .. session, unpack(new_ids))
     redis.call('SADD', KEYS[5], session)
-    say('queued', session, unpack(new_ids))
+    if not known then say('queued', session, unpack(new_ids)) end
   else
     length = redis.call('LLEN', queue)
   end
@@ -41,8 +42,8 @@ end
 local results, at = {}, 2
 while at <= #ARGV do
   local count = tonumber(ARGV[at + 1])
-  results[#results + 1] = served(enqueue, ARGV[at], at + 2, count)
-  at = at + 2 + 2 * count
+  results[#results + 1] = served(enqueue, ARGV[at], at + 3, count, ARGV[at + 2] == '1')
+  at = at + 3 + 2 * count
 end
 append_said(KEYS[6], now)
 return results
