@@ -10,7 +10,7 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY scripts/build.mjs scripts/
 COPY src src
 RUN node scripts/build.mjs
-RUN mkdir /data
+RUN mkdir -p /data/media
 
 FROM ${BASE_IMAGE} AS packages
 WORKDIR /app
