@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { makeBaseImage } from './docker-base-image.ts';
+import { removeAll, trimImages } from './engine-contents.ts';
 import { endProcessesOn } from './engine-leftovers.ts';
 import { lockEngine } from './engine-lock.ts';
 import { type EngineNetwork, engineNetwork } from './engine-network.ts';
@@ -66,9 +67,6 @@ const READY_TIMEOUT_MS = 30_000;
 /** An engine that has not ended by then of its own will is killed. */
 const END_TIMEOUT_MS = 30_000;
 const TLS_PORT = 2376;
-const BUILD_CACHE = '1500MB';
-/** What remains after that waits for the next run. */
-const TRIM_TIMEOUT_MS = 30_000;
 /** Needed for namespaces, mounts and control groups; root within a container may lack them. */
 const CAP_NET_ADMIN = 1n << 12n;
 const CAP_SYS_ADMIN = 1n << 21n;
@@ -193,8 +191,8 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
     async stop() {
       try {
         if (daemon?.exitCode !== null || daemon.signalCode !== null) await up();
-        await clean(docker);
-        await trim(docker);
+        await removeAll(docker);
+        await trimImages(docker);
       } finally {
         await away();
       }
@@ -204,7 +202,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
     if (options.tls) await makeTlsFiles(tlsDir, network.address);
     await network.create();
     await up();
-    await clean(docker);
+    await removeAll(docker);
     if (number === 1) await makeBaseImage(docker, host, cacheDir);
     return engine;
   } catch (error) {
@@ -268,26 +266,6 @@ const ping = (socketPath: string): Promise<boolean> =>
     call.once('error', () => resolve(false));
     call.end();
   });
-
-/** What an earlier run left; images and build cache stay. */
-async function clean(docker: TestEngine['docker']): Promise<void> {
-  const ids = (await docker(['ps', '-aq'])).split('\n').filter(Boolean);
-  // A container that is being removed already is no reason to stop.
-  if (ids.length > 0) await docker(['rm', '-fv', ...ids]).catch(() => sleep(1000));
-  await docker(['volume', 'prune', '-f']);
-  await docker(['network', 'prune', '-f']);
-}
-
-/** Images that a newer one has taken the name of, and of the build cache what was not used for longest. */
-async function trim(docker: TestEngine['docker']): Promise<void> {
-  // It only costs room if it stays.
-  for (const args of [
-    ['image', 'prune', '-f'],
-    ['builder', 'prune', '-f', '--keep-storage', BUILD_CACHE],
-  ]) {
-    await docker(args, { timeoutMs: TRIM_TIMEOUT_MS }).catch(() => undefined);
-  }
-}
 
 function killQuietly(pid: number): void {
   try {
