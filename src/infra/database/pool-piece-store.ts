@@ -1,5 +1,6 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { type Clock, toIso } from '../../kernel/clock.ts';
+import { freeBytes } from '../../kernel/free-bytes.ts';
 import { SealBroken, type Sealer } from '../../services/auth-state/ports.ts';
 import type { PieceKind, PoolPieces } from '../../services/inventory/ports.ts';
 import type { Database } from './database.ts';
@@ -17,13 +18,16 @@ export function createPoolPieces(
 ): PoolPieces {
   const insert = async (upload_id: string, kind: PieceKind, state: string, text: Buffer): Promise<number> => {
     if (!sealer) return 0;
-    const packed = sealer.sealBytes(deflateRawSync(text, { level: 1 }), CONTEXT);
+    const deflated = deflateRawSync(text, { level: 1 });
+    const packed = sealer.sealBytes(deflated, CONTEXT);
+    freeBytes(deflated);
     const created_at = toIso(clock.nowMs());
     const row = await db
       .insertInto('pool_pieces')
       .values({ upload_id, kind, state, packed, sealed: '', created_at })
       .returning('id')
       .executeTakeFirstOrThrow();
+    freeBytes(packed);
     return Number(row.id);
   };
   return {

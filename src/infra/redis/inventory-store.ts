@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { freeBytes } from '../../kernel/free-bytes.ts';
 import type {
   CommitStep,
   InventoryCounts,
@@ -38,10 +39,9 @@ export class RedisInventoryStore implements InventoryStore {
 
   async stage(kind: UploadKind, uploadId: string, piece: Buffer, pieceId: number): Promise<void> {
     const key = keys.uploadStaging(kind, uploadId);
-    await Promise.all([
-      this.#redis.rpush(key, Buffer.concat([Buffer.from(`${pieceId} `), piece])),
-      this.#redis.expire(key, STAGING_TTL_SECONDS),
-    ]);
+    const staged = Buffer.concat([Buffer.from(`${pieceId} `), piece]);
+    await Promise.all([this.#redis.rpush(key, staged), this.#redis.expire(key, STAGING_TTL_SECONDS)]);
+    freeBytes(staged);
   }
 
   async commitStep(kind: UploadKind, uploadId: string): Promise<CommitStep> {

@@ -2,6 +2,7 @@ import { parseProfile } from '../../domain/profile.ts';
 import { otherSpellings, parseProxy } from '../../domain/proxy.ts';
 import { collectYoung } from '../../kernel/collect-young.ts';
 import { invalid } from '../../kernel/errors.ts';
+import { freeBytes } from '../../kernel/free-bytes.ts';
 import { newId } from '../../kernel/ids.ts';
 import { type Line, LineReader, MAX_LINE_BYTES } from './line-reader.ts';
 import { PieceWriter } from './piece-writer.ts';
@@ -28,7 +29,7 @@ export interface StagedUpload {
 }
 
 /**
- * Reads a file line by line into a staging list. Nothing of it is in the pool yet; if it breaks off, the list is
+ * Reads a file line by line into a staging list, and takes the chunks over (`freeBytes`). Nothing of it is in the pool yet; if it breaks off, the list is
  * dropped.
  * @throws FlotillaError `not_text`, `empty_upload`; or what the source throws
  */
@@ -61,6 +62,7 @@ export async function stageUpload(
         take(reader.push(chunk.subarray(at, at + BITE_BYTES)));
         if (piece.full) await flush();
       }
+      freeBytes(chunk);
     }
     take(reader.end());
     await flush();

@@ -1,0 +1,8 @@
+/**
+ * Frees the memory of bytes that nobody will read again, now. For streams: what is alive while something is waited
+ * for comes into the old generation, and tens of megabytes of dead ones would lie there, outside of the heap, before
+ * the little that the heap knows of them is collected. What shares its memory with others is left alone.
+ */
+export function freeBytes({ buffer, byteLength }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
+}
