@@ -123,7 +123,6 @@ async function onLine(message) {
     event('CONNECTED', { phoneNumber: phone, jid: `${phone}:1@s.whatsapp.net` }).catch(() => undefined);
   } else if (message.t === 'ack') {
     acks.get(message.id)?.(true);
-    acks.delete(message.id);
   }
 }
 
@@ -131,10 +130,14 @@ async function onLine(message) {
 function send(id, task) {
   return new Promise((resolve) => {
     if (!connected || !socket) return resolve(false);
-    acks.set(id, resolve);
-    setTimeout(() => {
-      if (acks.delete(id)) resolve(false);
-    }, 1500);
+    const late = setTimeout(() => settle(false), 1500);
+    // What is sent again under the same id has a patience of its own.
+    const settle = (sent) => {
+      clearTimeout(late);
+      if (acks.get(id) === settle) acks.delete(id);
+      resolve(sent);
+    };
+    acks.set(id, settle);
     socket.write(
       `${JSON.stringify({ t: 'send', session: SESSION_ID, epoch, id, to: task.to, text: task.text, task: task.taskId })}\n`,
     );

@@ -13,6 +13,8 @@ const MOST_DEAD = 10_000;
 /** As the index `tasks_dead` has it. */
 const IS_FAILED = sql<boolean>`tasks.state = 'failed'`;
 
+const isClaimed = ({ state }: { state: string }): boolean => state === 'claimed';
+
 /** What was promised, for a Redis that has lost it. */
 export function createPromiseStore({ db }: Pick<Database, 'db'>): PromiseStore {
   const openTasks = () =>
@@ -26,7 +28,7 @@ export function createPromiseStore({ db }: Pick<Database, 'db'>): PromiseStore {
 
     async open(sessionId) {
       const rows = await openTasks()
-        .select(['tasks.id', 'tasks.payload', 'tasks.attempts'])
+        .select(['tasks.id', 'tasks.payload', 'tasks.attempts', 'tasks.state'])
         .where('tasks.session_id', '=', sessionId)
         .where((e) =>
           e.or([
@@ -40,7 +42,14 @@ export function createPromiseStore({ db }: Pick<Database, 'db'>): PromiseStore {
         .orderBy('tasks.created_at')
         .orderBy('tasks.position')
         .execute();
-      return rows.map((row) => ({ taskId: row.id, raw: row.payload, attempts: row.attempts }));
+      // What was handed out had come to the head of the queue, also past what was accepted earlier and queued later
+      // (because its job was paused meanwhile). Somebody may have it already, and its outcome is waited for.
+      const [claimed, rest] = [rows.filter(isClaimed), rows.filter((row) => !isClaimed(row))];
+      return [...claimed, ...rest].map((row) => ({
+        taskId: row.id,
+        raw: row.payload,
+        attempts: row.attempts,
+      }));
     },
 
     async states(sessionId, taskIds) {

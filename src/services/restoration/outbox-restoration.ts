@@ -17,7 +17,7 @@ const AT_ONCE = 16;
 
 /**
  * The outboxes after a loss. Of a server that came back older, what SQL knows as ended is taken out; what has no
- * end and is missing is put in; and the whole stands in the order in which it was accepted.
+ * end and is missing is put in: what was handed out first, then the rest, in the order in which it was accepted.
  */
 export class OutboxRestoration implements RestorablePart {
   readonly #deps: OutboxRestorationDeps;

@@ -34,7 +34,10 @@ export interface BuriedTask extends PromisedTask {
 export interface PromiseStore {
   /** Sessions with tasks that have no end. */
   sessions(): Promise<string[]>;
-  /** Tasks without an end that belong into the outbox, in the order in which they were accepted. */
+  /**
+   * Tasks without an end that belong into the outbox: those that were handed out, then the others, both in the order
+   * in which they were accepted.
+   */
   open(sessionId: string): Promise<OpenTask[]>;
   /** Of those that SQL knows; `waiting` if it is to wait in SQL because its job is paused or cancelled. */
   states(sessionId: string, taskIds: readonly string[]): Promise<Map<string, TaskState | 'waiting'>>;

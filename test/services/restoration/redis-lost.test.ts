@@ -129,6 +129,19 @@ test('what was in flight when its job was paused or cancelled comes back, to be 
   expect(await h.outbox.withdraw('s2', 'cancelled')).toEqual(['c']);
 });
 
+test('what was handed out comes back to the head of the queue, also past what was accepted before it', async () => {
+  await h.database.db.insertInto('jobs').values(job('running')).execute();
+  await h.outbox.enqueue('s1', [task('paused-1', 'running'), task('paused-2', 'running')]);
+  await h.hear();
+  await h.outbox.withdraw('s1', 'running');
+  await enqueue('s1', 'handed-out', 'next');
+  expect(await claim('s1')).toContain('handed-out');
+  await h.hear();
+  await h.lose('all');
+  await h.restore();
+  expect(await serveAll('s1')).toEqual(['handed-out', 'paused-1', 'paused-2', 'next']);
+});
+
 test('deliveries are counted on, so that what nobody can send comes to an end; order holds', async () => {
   await enqueue('s1', 'poison', 'next');
   for (let attempt = 1; attempt <= 4; attempt++) await nack(String(await claim('s1')));
