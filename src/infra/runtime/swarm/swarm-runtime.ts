@@ -20,6 +20,7 @@ import type { DockerHost } from '../docker/hosts.ts';
 import { KEPT_LINES, KeptLogs } from '../docker/kept-logs.ts';
 import type { EngineRuntimeOptions } from '../engine-options.ts';
 import { SessionTurns } from '../session-turns.ts';
+import { warnOfOldEngine } from './engine-age.ts';
 import { FleetNetwork } from './fleet-network.ts';
 import { FleetSecrets } from './fleet-secrets.ts';
 import { exactImage } from './image-reference.ts';
@@ -42,6 +43,7 @@ export interface SwarmRuntimeOptions extends EngineRuntimeOptions {
 const STOP_GRACE_MS = 10_000;
 const CREATE_ATTEMPTS = 3;
 /** Each look is two calls; what it finds late is time without a connection. */
+const FIRST_LOOKS_MS = 10;
 const LOOK_EVERY_MS = 50;
 const WATCH_EVERY_MS = 1000;
 /** Beyond the time to stop. */
@@ -90,6 +92,7 @@ export class SwarmRuntime
     try {
       await this.#managers.ping();
       await this.#secrets.removeOrphans();
+      await warnOfOldEngine(this.#managers, this.#options.log);
     } catch (error) {
       this.#options.log.warn({ error: messageOf(error) }, 'the swarm does not answer');
     }
@@ -240,11 +243,11 @@ export class SwarmRuntime
   async #until(check: () => Promise<boolean>, sessionId: string): Promise<void> {
     const { clock, stopGraceMs = STOP_GRACE_MS } = this.#options;
     const deadline = clock.monotonicMs() + stopGraceMs + GONE_WITHIN_MS;
-    while (!(await check())) {
+    for (let pauseMs = FIRST_LOOKS_MS; !(await check()); pauseMs = Math.min(2 * pauseMs, LOOK_EVERY_MS)) {
       if (clock.monotonicMs() > deadline) {
         throw unavailable('worker_stays', `The worker of ${sessionId} in the swarm cannot be ended.`);
       }
-      await clock.sleep(LOOK_EVERY_MS);
+      await clock.sleep(pauseMs);
     }
   }
 
