@@ -2,9 +2,10 @@ import { execFile } from 'node:child_process';
 import { rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { DEFAULT_FLEET_POLICY } from '../../src/domain/fleet-model.ts';
 import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
+import { removeAll } from '../helpers/engine-contents.ts';
 import { eventually, type FleetSandbox, startFleetSandbox } from '../helpers/fleet-sandbox.ts';
 import { buildLightImage, LIGHT_IMAGE } from './plain-image.ts';
 import { registryTrouble, startRegistry, type TestRegistry } from './registry.ts';
@@ -49,6 +50,16 @@ describe.skipIf(trouble !== null)(
       }
     });
     let stopMaker: (() => Promise<void>) | undefined;
+    // What comes after a red test, be it its own repetition, finds all as the first one did.
+    afterEach(async ({ task }) => {
+      if (task.result?.state !== 'fail') return;
+      registry.limit(null);
+      await registry.down(false);
+      await rm(fillerPath(), { force: true });
+      await begin(image);
+      await removeAll(engine.docker);
+      await engine.docker(['image', 'prune', '-af']);
+    });
     afterAll(async () => {
       await box?.stop();
       await engine?.stop();
@@ -65,6 +76,7 @@ describe.skipIf(trouble !== null)(
       });
       await box.upload('proxies', ['http://user:pass@10.99.0.1:8080', 'http://user:pass@10.99.0.2:8080']);
     }
+    const fillerPath = (): string => join(engine.diskPath(), 'filler');
     const create = async (): Promise<string> => {
       const phone = `97250300${String(phones++).padStart(4, '0')}`;
       const { status, body } = await box.call('POST', '/api/sessions', { phone, provider: `fine-${phone}` });
@@ -106,6 +118,7 @@ describe.skipIf(trouble !== null)(
     });
 
     test('a stop during a pull is not held up by it', async () => {
+      await engine.docker(['pull', '-q', image]);
       await engine.docker(['tag', image, 'kept']);
       for (const { id } of (await box.call('GET', '/api/sessions')).body.sessions)
         await box.call('DELETE', `/api/sessions/${id}`);
@@ -133,19 +146,18 @@ describe.skipIf(trouble !== null)(
       await begin(image);
       const before = await create();
       await connected(before);
-      const filler = join(engine.diskPath(), 'filler');
       const freeKilobytes = async (): Promise<number> => {
         const { bavail, bsize } = await statfs(engine.diskPath());
         return Math.floor((bavail * bsize) / 1024);
       };
       const free = await freeKilobytes();
       expect(free).toBeLessThan(DISK_MEGABYTES * 1024);
-      await run('fallocate', ['-l', `${free - REST_KILOBYTES}K`, filler]);
+      await run('fallocate', ['-l', `${free - REST_KILOBYTES}K`, fillerPath()]);
       const id = await create();
       await says(id, /The engine local could not .*no space left on device/);
       expect((await session(id)).state).toMatch(/pending|starting/);
       expect((await session(before)).state).toBe('connected');
-      await rm(filler);
+      await rm(fillerPath());
       await connected(id);
       expect((await session(before)).state).toBe('connected');
       const count = async (...args: string[]): Promise<number> =>

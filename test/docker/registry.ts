@@ -68,8 +68,8 @@ export async function startRegistry({ gateway }: Pick<TestEngine, 'gateway'>): P
       rate = bytesPerSecond;
     },
     async down(isDown) {
-      if (isDown) await link.close();
-      else link = await openLink(gateway, outer, inner, () => rate);
+      await link.close();
+      if (!isDown) link = await openLink(gateway, outer, inner, () => rate);
     },
     async stop() {
       await link.close();

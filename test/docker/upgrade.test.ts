@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
+import { removeAll } from '../helpers/engine-contents.ts';
 import { type FleetSandbox, startFleetSandbox } from '../helpers/fleet-sandbox.ts';
 import { buildStandInImages, STAND_IN } from '../helpers/stand-in-images.ts';
 import { all, images, starts, untilState, wish } from '../services/upgrades/harness.ts';
@@ -41,7 +42,10 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
     await Promise.all(ids.map((id) => box.call('DELETE', `/api/sessions/${id}`)));
     await untilGone();
     await box.stop();
-    expect(await leftovers(engine)).toBe('');
+    const left = await leftovers(engine);
+    // So that it is this test alone that is red.
+    await removeAll(engine.docker);
+    expect(left).toBe('');
   });
 
   const untilGone = async (): Promise<void> => {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { SwarmRuntime } from '../../src/infra/runtime/swarm/swarm-runtime.ts';
 import { buildPlainImage, PLAIN_IMAGE } from '../docker/plain-image.ts';
 import { engineTrouble } from '../helpers/docker-engine.ts';
@@ -19,6 +19,17 @@ describe.skipIf(trouble !== null)(`three nodes${trouble === null ? '' : `, skipp
     runtime = newRuntime(swarm.manager);
     await runtime.open();
   });
+  // A red one is repeated, and its repetition begins with nodes that are ready, and without a worker.
+  afterEach(async ({ task }) => {
+    if (task.result?.state !== 'fail') return;
+    const state = ['node', 'inspect', '-f', '{{.Status.State}}'];
+    for (const node of swarm.workers) {
+      await node.revive();
+      await swarm.manager.docker(['node', 'update', '--availability', 'active', node.name]);
+      await eventually(async () => (await swarm.manager.docker([...state, node.name])) === 'ready', 40_000);
+    }
+    await runtime.remove('moved');
+  }, 120_000);
   afterAll(async () => {
     for (const { sessionId } of (await runtime?.list()) ?? []) await runtime.remove(sessionId);
     await runtime?.close({ graceMs: 500 });

@@ -82,3 +82,18 @@ export async function leftovers({ docker }: SwarmNode): Promise<string> {
   ]);
   return found.join('');
 }
+
+/** What a red test has left of the fleet, so that its repetition begins without it. */
+export async function removeLeftovers(node: SwarmNode): Promise<void> {
+  const filter = ['-q', '--filter', `label=flotilla.fleet=${FLEET}`];
+  const idsOf = async (...list: string[]): Promise<string[]> =>
+    (await node.docker([...list, ...filter])).split('\n').filter(Boolean);
+  const services = await idsOf('service', 'ls');
+  if (services.length > 0) await node.docker(['service', 'rm', ...services]);
+  await endContainers(node);
+  const secrets = await idsOf('secret', 'ls');
+  if (secrets.length > 0) await node.docker(['secret', 'rm', ...secrets]);
+  for (const line of (await networksOf(node, FLEET)).split('\n').filter(Boolean)) {
+    await node.docker(['network', 'rm', line.split(' ')[1] ?? '']).catch(() => undefined);
+  }
+}

@@ -6,7 +6,7 @@ import { buildStandInImages, STAND_IN } from '../helpers/stand-in-images.ts';
 import { all, starts, untilState, wish } from '../services/upgrades/harness.ts';
 import { GATEWAY } from './network.ts';
 import type { SwarmNode } from './node.ts';
-import { endContainers, FLEET, leftovers, newRuntime, startManager } from './sandbox.ts';
+import { endContainers, FLEET, leftovers, newRuntime, removeLeftovers, startManager } from './sandbox.ts';
 
 const trouble = engineTrouble();
 const SESSIONS = 3;
@@ -48,11 +48,17 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
     await Promise.all(ids.map((id) => box.until(id, 'connected')));
   });
   afterEach(async () => {
-    await Promise.all(ids.map((id) => box.call('DELETE', `/api/sessions/${id}`)));
-    await endContainers(node);
-    await eventually(async () => (await box.runtime.list()).length === 0, 30_000);
-    await box.stop();
-    await eventually(async () => (await leftovers(node)) === '');
+    try {
+      await Promise.all(ids.map((id) => box.call('DELETE', `/api/sessions/${id}`)));
+      await endContainers(node);
+      await eventually(async () => (await box.runtime.list()).length === 0, 30_000);
+      await box.stop();
+      await eventually(async () => (await leftovers(node)) === '');
+    } catch (error) {
+      // So that it is this test alone that is red.
+      await removeLeftovers(node);
+      throw error;
+    }
   });
 
   /** Session id → what the swarm runs it from, and in which container. */
