@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { joined } from '../../kernel/bytes.ts';
 import { SealBroken, type Sealer } from '../../services/auth-state/ports.ts';
 
 const ALGORITHM = 'aes-256-gcm';
@@ -20,7 +21,7 @@ export function createAesGcmSealer(key: string): Sealer {
     const nonce = randomBytes(NONCE_BYTES);
     const cipher = createCipheriv(ALGORITHM, secret, nonce, { authTagLength: TAG_BYTES });
     cipher.setAAD(Buffer.from(context, 'utf8'));
-    return Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
+    return joined([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
   };
   const openBytes = (sealed: Uint8Array, context: string): Buffer => {
     if (sealed.length < NONCE_BYTES + TAG_BYTES) throw new SealBroken('the sealed value is too short');

@@ -1,6 +1,6 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
+import { freeBytes } from '../../kernel/bytes.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
-import { freeBytes } from '../../kernel/free-bytes.ts';
 import { SealBroken, type Sealer } from '../../services/auth-state/ports.ts';
 import type { PieceKind, PoolPieces } from '../../services/inventory/ports.ts';
 import type { Database } from './database.ts';
@@ -18,9 +18,7 @@ export function createPoolPieces(
 ): PoolPieces {
   const insert = async (upload_id: string, kind: PieceKind, state: string, text: Buffer): Promise<number> => {
     if (!sealer) return 0;
-    const deflated = deflateRawSync(text, { level: 1 });
-    const packed = sealer.sealBytes(deflated, CONTEXT);
-    freeBytes(deflated);
+    const packed = sealer.sealBytes(deflateRawSync(text, { level: 1 }), CONTEXT);
     const created_at = toIso(clock.nowMs());
     const row = await db
       .insertInto('pool_pieces')

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import SqliteDatabase, { type Statement } from 'better-sqlite3';
-import { freeBytes } from '../../kernel/free-bytes.ts';
+import { freeBytes } from '../../kernel/bytes.ts';
 
 export interface ThreadStatement {
   sql: string;

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { freeBytes } from '../../kernel/free-bytes.ts';
+import { freeBytes, joined } from '../../kernel/bytes.ts';
 import type {
   CommitStep,
   InventoryCounts,
@@ -39,7 +39,7 @@ export class RedisInventoryStore implements InventoryStore {
 
   async stage(kind: UploadKind, uploadId: string, piece: Buffer, pieceId: number): Promise<void> {
     const key = keys.uploadStaging(kind, uploadId);
-    const staged = Buffer.concat([Buffer.from(`${pieceId} `), piece]);
+    const staged = joined([Buffer.from(`${pieceId} `), piece]);
     await Promise.all([this.#redis.rpush(key, staged), this.#redis.expire(key, STAGING_TTL_SECONDS)]);
     freeBytes(staged);
   }

@@ -1,8 +1,8 @@
 import { parseProfile } from '../../domain/profile.ts';
 import { otherSpellings, parseProxy } from '../../domain/proxy.ts';
+import { freeBytes } from '../../kernel/bytes.ts';
 import { collectYoung } from '../../kernel/collect-young.ts';
 import { invalid } from '../../kernel/errors.ts';
-import { freeBytes } from '../../kernel/free-bytes.ts';
 import { newId } from '../../kernel/ids.ts';
 import { type Line, LineReader, MAX_LINE_BYTES } from './line-reader.ts';
 import { PieceWriter } from './piece-writer.ts';
