@@ -1,7 +1,7 @@
 import { type Kysely, type RawBuilder, sql } from 'kysely';
 import type { PlannedRow } from '../../services/dispatch/ports.ts';
 import type { DatabaseDialect } from './database.ts';
-import { rowSource } from './row-source.ts';
+import { listSource } from './row-source.ts';
 import type { Schema } from './schema.ts';
 
 /** SQL cannot have null in a key. */
@@ -15,9 +15,9 @@ export async function stickySenders(
   recipients: readonly string[],
 ): Promise<Map<string, string>> {
   if (recipients.length === 0) return new Map();
-  const asked = [...new Set(recipients)].map((recipient) => ({ recipient }));
+  const asked = [...new Set(recipients)].map((recipient) => [recipient]);
   const { rows } = await sql<{ recipient: string; session_id: string }>`
-    select s.recipient, s.session_id from ${rowSource(dialect, asked, { recipient: 'text' })}
+    select s.recipient, s.session_id from ${listSource(dialect, asked, { recipient: 'text' })}
     cross join recipient_senders s
     where s.tenant = ${tenantKey(tenant)} and s.recipient = v.recipient`.execute(db);
   return new Map(rows.map((row) => [row.recipient, row.session_id]));
@@ -32,11 +32,10 @@ export function rememberSenders(
 ): RawBuilder<unknown> {
   // One row per recipient: an upsert may not meet the same row twice.
   const senders = new Map(planned.map(({ recipient, sessionId }) => [recipient, sessionId]));
-  const rows = [...senders].map(([recipient, sessionId]) => ({ recipient, session_id: sessionId }));
   return sql`
     insert into recipient_senders (tenant, recipient, session_id, updated_at)
     select ${tenantKey(tenant)}, v.recipient, v.session_id, ${at}
-    from ${rowSource(dialect, rows, { recipient: 'text', session_id: 'text' })}
+    from ${listSource(dialect, [...senders], { recipient: 'text', session_id: 'text' })}
     where true
     on conflict (tenant, recipient)
     do update set session_id = excluded.session_id, updated_at = excluded.updated_at`;

@@ -17,3 +17,23 @@ export function rowSource(
   const fields = sql.raw(names.map((name, at) => `value ->> ${at} as ${name}`).join(', '));
   return sql`(select ${fields} from jsonb_each(${JSON.stringify(lists)})) as v`;
 }
+
+/**
+ * The same from lists, with their values in the order of the columns: for rows that come by the hundred thousand,
+ * of which neither an object each nor a second list is made.
+ */
+export function listSource(
+  dialect: DatabaseDialect,
+  lists: readonly (readonly (string | number)[])[],
+  columns: Record<string, 'text' | 'integer'>,
+): RawBuilder<unknown> {
+  const postgres = dialect === 'postgres';
+  const fields = Object.entries(columns).map(([name, type], at) =>
+    // SQLite's operator keeps the type; that of Postgres gives text.
+    postgres ? `(value ->> ${at})::${type} as ${name}` : `value ->> ${at} as ${name}`,
+  );
+  const source = postgres
+    ? sql`jsonb_array_elements(${JSON.stringify(lists)}::jsonb)`
+    : sql`jsonb_each(${JSON.stringify(lists)})`;
+  return sql`(select ${sql.raw(fields.join(', '))} from ${source}) as v`;
+}

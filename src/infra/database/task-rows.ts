@@ -2,7 +2,7 @@ import { type Kysely, type RawBuilder, type Selectable, sql, type Transaction } 
 import { ACCEPTED, TASK_STATES, type TaskProgress, type TaskState } from '../../domain/task-state.ts';
 import type { TaskRecord } from '../../services/ledger/ports.ts';
 import type { DatabaseDialect } from './database.ts';
-import { rowSource } from './row-source.ts';
+import { listSource, rowSource } from './row-source.ts';
 import type { Schema, TasksTable } from './schema.ts';
 
 export type Executor = Kysely<Schema> | Transaction<Schema>;
@@ -55,7 +55,13 @@ export interface Birth {
 /** Inserts tasks of a job, as `insertTasks` does; what they have in common travels once. */
 export const insertTasksOfJob = (
   dialect: DatabaseDialect,
-  tasks: readonly Pick<NewTaskRow, 'id' | 'session_id' | 'position' | 'recipient' | 'payload'>[],
+  tasks: readonly (readonly [
+    id: string,
+    sessionId: string,
+    position: number,
+    recipient: string,
+    payload: string,
+  ])[],
   { jobId, mediaRef, at, expired }: Birth,
 ): RawBuilder<unknown> => sql`
     insert into tasks (id, session_id, position, recipient, payload, job_id, media_ref, state, reason, created_at,
@@ -63,7 +69,7 @@ export const insertTasksOfJob = (
     select v.id, v.session_id, v.position, v.recipient, v.payload, ${jobId}, ${mediaRef},
       ${expired ? 'failed' : 'queued'}, ${expired ? 'expired' : null}, ${at}, ${expired ? null : at},
       ${expired ? at : null}
-    from ${rowSource(dialect, tasks, {
+    from ${listSource(dialect, tasks, {
       id: 'text',
       session_id: 'text',
       position: 'integer',

@@ -16,6 +16,8 @@ export interface ExpansionDependencies {
 /** For so long who may send, and what each has before it, is not asked again: between, a run counts by itself. */
 const SENDERS_KNOWN_MS = 250;
 
+/** Fewer cost more commits; more keep others from the database for too long. */
+const CONTACTS_PER_CHUNK = 500;
 /** One is written and one handed over while the next is planned. */
 const UNSEEN_CHUNKS = 2;
 
@@ -26,6 +28,12 @@ export interface Chunk {
   from: number;
   /** In order; the first is at `from`. */
   rows: readonly PlannedRow[];
+}
+
+/** Contacts of many chunks. */
+interface Page {
+  from: number;
+  contacts: readonly Contact[];
 }
 
 /** What a chunk is planned from. */
@@ -41,6 +49,8 @@ interface Material {
 export class Expansion {
   readonly #deps: ExpansionDependencies;
   readonly #job: JobRecord;
+  #page: Promise<Page> | undefined;
+  #pageAhead: Promise<Page> | undefined;
   #ahead: { from: number; material: Promise<Material> } | undefined;
   /** The last chunks: the database may not say yet who was chosen in them, nor the outboxes what is coming. */
   #before: readonly PlannedRow[][] = [];
@@ -72,10 +82,28 @@ export class Expansion {
   }
 
   async #read(from: number): Promise<Material> {
-    const { store } = this.#deps;
-    const contacts = await store.contacts(this.#job.id, from);
+    const page = await this.#pageWith(from);
+    const contacts = page.contacts.slice(from - page.from, from - page.from + CONTACTS_PER_CHUNK);
     const recipients = contacts.map(([phone]) => phone);
-    return { contacts, sticky: await store.stickySenders(this.#job.tenant, recipients) };
+    return { contacts, sticky: await this.#deps.store.stickySenders(this.#job.tenant, recipients) };
+  }
+
+  async #pageWith(from: number): Promise<Page> {
+    let page = await this.#page;
+    if (!page || from >= page.from + page.contacts.length) {
+      this.#page = this.#pageAhead ?? this.#readPage(from);
+      page = await this.#page;
+      this.#pageAhead = undefined;
+    }
+    const end = page.from + page.contacts.length;
+    if (from + CONTACTS_PER_CHUNK >= end && end < this.#job.received) this.#pageAhead ??= this.#readPage(end);
+    return page;
+  }
+
+  #readPage(from: number): Promise<Page> {
+    const page = this.#deps.store.contacts(this.#job.id, from).then((contacts): Page => ({ from, contacts }));
+    page.catch(() => undefined);
+    return page;
   }
 
   #readAhead(from: number): void {

@@ -32,7 +32,7 @@ export interface PlannedRow extends PlannedTask {
 
 export interface DispatchStore {
   find(jobId: string): Promise<JobRecord | null>;
-  /** Some contacts from this index on, in order; none when all are expanded. */
+  /** Some contacts, not few, from this index on, in order; none when all are expanded. */
   contacts(jobId: string, from: number): Promise<Contact[]>;
   /** Recipient → the session that wrote to them last. */
   stickySenders(tenant: string | null, recipients: readonly string[]): Promise<Map<string, string>>;

@@ -137,7 +137,9 @@ describe('progress', () => {
     const open = (await api.get(`/api/messages/${id}/tasks?state=queued`)).body.tasks as { id: string }[];
     expect(open.map((task) => task.id)).toEqual(seen.slice(5));
 
-    const sent = (await api.get(`/api/tasks/${id}-0`)).body.task as { story: { state: string }[] };
+    const sent = (await api.get(`/api/tasks/${id}-0`)).body.task as {
+      story: { state: string; at: string }[];
+    };
     expect(sent).toMatchObject({
       state: 'sent',
       sessionId: 's_p',
@@ -147,6 +149,8 @@ describe('progress', () => {
     });
     expect(sent).toMatchObject({ whatsappId: expect.stringMatching(/^3EB0[0-9A-F]{18}$/) });
     expect(sent.story.map(({ state }) => state)).toEqual(['accepted', 'queued', 'claimed', 'sent']);
+    // It was born so: the ledger had nothing to tell.
+    expect(sent.story[1]?.at).toBe(sent.story[0]?.at);
     expect((await api.get(`/api/tasks/${id}-6`)).body.task).toMatchObject({
       state: 'queued',
       waitingFor: expect.stringContaining('1 message is queued before it'),

@@ -147,6 +147,31 @@ describe('retry-failed', () => {
   });
 });
 
+it('takes back what a dispatcher that was killed has handed over after the pause', async () => {
+  await h.addSession('s_late', { tenant: 'late' });
+  const id = await api.submit({ contacts: contactsOf(3), message: 'x', tenant: 'late' });
+  const tasks = await queuedIn(h, 's_late', 3);
+  await api.post(`/api/messages/${id}/pause`);
+  // As it is then: the rows wait, and nobody has told that the outbox has the tasks.
+  await h.database.db.updateTable('jobs').set({ handed_over: 0 }).where('id', '=', id).execute();
+  await h.parts.outbox.push(
+    's_late',
+    tasks.map((task) => ({ taskId: task.taskId, raw: JSON.stringify(task) })),
+    true,
+  );
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(await h.outbox('s_late')).toHaveLength(3);
+  const aWhileAgo = new Date(Date.now() - 16_000).toISOString();
+  await h.database.db.updateTable('jobs').set({ updated_at: aWhileAgo }).where('id', '=', id).execute();
+  await queuedIn(h, 's_late', 0);
+  // Once is enough.
+  const handedOver = () =>
+    h.database.db.selectFrom('jobs').select('handed_over').where('id', '=', id).executeTakeFirst();
+  await until(handedOver, (row) => row?.handed_over === 3);
+  await api.post(`/api/messages/${id}/resume`);
+  await queuedIn(h, 's_late', 3);
+});
+
 it.each(['pause', 'cancel'])(
   '%s also catches what was in flight and came back into the queue',
   async (action) => {

@@ -76,9 +76,12 @@ export const healthRoutes =
         }),
       },
       async () => {
+        // At once: each would wait for its turn at the database.
+        const counting = deps.sessionCounts();
+        counting.catch(() => undefined);
         const reason = deps.notReadyBecause() ?? downReason(await probeAll());
         if (reason) return new Reply(503, { ready: false, total: 0, connected: 0, reason });
-        return { ready: true, ...(await deps.sessionCounts()) };
+        return { ready: true, ...(await counting) };
       },
     );
 
