@@ -52,7 +52,12 @@ export function composeWebhooks(options: WebhooksOptions): { routes: RouteModule
     clock,
     log,
   });
-  const webhooks = new Webhooks({ store, signed: signingKeys.length > 0, clock });
+  const webhooks = new Webhooks({
+    store,
+    signed: signingKeys.length > 0,
+    onSetGoing: () => delivery.look(),
+    clock,
+  });
   return { routes: [webhookRoutes({ webhooks })], service: delivery };
 }
 

@@ -8,6 +8,7 @@ import { toRecord } from './job-store.ts';
 import { rememberSenders, stickySenders } from './recipient-store.ts';
 import type { Schema } from './schema.ts';
 import { insertTasksOfJob } from './task-rows.ts';
+import { tellOfEnded, tellOfExpired } from './webhook-events.ts';
 
 /** Slices of contacts that are read at once: some 100 kB. */
 const SLICES_PER_READ = 8;
@@ -33,7 +34,9 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
       moveCursor(db, job, { from, to, handedOver, at }),
       // One that is there already was enqueued by hand under this very id.
       insertTasksOfJob(dialect, rows, birth).compile(db),
-      ...(expired ? [] : [rememberSenders(dialect, job.tenant, planned, at).compile(db)]),
+      expired
+        ? tellOfExpired(dialect, planned, job.id, at).compile(db)
+        : rememberSenders(dialect, job.tenant, planned, at).compile(db),
       ...(to < job.received ? [] : [db.deleteFrom('job_contacts').where('job_id', '=', job.id).compile()]),
     ]);
   };
@@ -104,14 +107,19 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
 
     async fail(sessionId, taskIds, reason) {
       if (taskIds.length === 0) return;
-      await db
-        .updateTable('tasks')
-        // Not queued: what was never in an outbox is on no dead list.
-        .set({ state: 'failed', reason, queued_at: null, ended_at: now() })
-        .where('session_id', '=', sessionId)
-        .where('id', 'in', taskIds)
-        .where('state', 'in', ['accepted', 'queued'])
-        .execute();
+      const at = now();
+      await db.transaction().execute(async (trx) => {
+        const ended = await trx
+          .updateTable('tasks')
+          // Not queued: what was never in an outbox is on no dead list.
+          .set({ state: 'failed', reason, queued_at: null, ended_at: at })
+          .where('session_id', '=', sessionId)
+          .where('id', 'in', taskIds)
+          .where('state', 'in', ['accepted', 'queued'])
+          .returning('id as taskId')
+          .execute();
+        await tellOfEnded(trx, dialect, sessionId, ended, 'failed', at);
+      });
     },
 
     async wait(jobId, waitingFor) {

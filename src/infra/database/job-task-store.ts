@@ -4,11 +4,12 @@ import { type Clock, toIso } from '../../kernel/clock.ts';
 import type { JobTaskStore } from '../../services/intake/ports.ts';
 import type { Database } from './database.ts';
 import { TASK_IS_OPEN } from './open-tasks.ts';
+import { tellOfEnded } from './webhook-events.ts';
 
 const IDS_PER_STATEMENT = 1000;
 
 /** The task rows of a job, for what people ask and do. */
-export function createJobTaskStore({ db }: Database, clock: Clock): JobTaskStore {
+export function createJobTaskStore({ db, dialect }: Database, clock: Clock): JobTaskStore {
   const inBatches = async (ids: readonly string[], run: (batch: string[]) => Promise<unknown>) => {
     for (let at = 0; at < ids.length; at += IDS_PER_STATEMENT) {
       await run(ids.slice(at, at + IDS_PER_STATEMENT));
@@ -101,13 +102,18 @@ export function createJobTaskStore({ db }: Database, clock: Clock): JobTaskStore
 
     cancel: (sessionId, taskIds) =>
       inBatches(taskIds, (batch) =>
-        db
-          .updateTable('tasks')
-          .set({ state: 'cancelled', reason: 'cancelled', ended_at: toIso(clock.nowMs()) })
-          .where('session_id', '=', sessionId)
-          .where('id', 'in', batch)
-          .where('state', 'in', OPEN_STATES)
-          .execute(),
+        db.transaction().execute(async (trx) => {
+          const at = toIso(clock.nowMs());
+          const ended = await trx
+            .updateTable('tasks')
+            .set({ state: 'cancelled', reason: 'cancelled', ended_at: at })
+            .where('session_id', '=', sessionId)
+            .where('id', 'in', batch)
+            .where('state', 'in', OPEN_STATES)
+            .returning('id as taskId')
+            .execute();
+          await tellOfEnded(trx, dialect, sessionId, ended, 'cancelled', at);
+        }),
       ),
 
     async failed(jobId) {

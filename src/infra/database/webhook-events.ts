@@ -19,11 +19,6 @@ interface NewWebhookEvent {
   data: Record<string, unknown>;
 }
 
-interface TaskName {
-  sessionId: string;
-  taskId: string;
-}
-
 /** Any number that nothing else locks by. */
 const WEBHOOKS_LOCK = 7_210_933;
 const TELLING = new Set<LedgerEvent['type']>(['sent', 'delivered', 'read', 'dead', 'cancelled']);
@@ -84,17 +79,17 @@ export async function watchTasks(
   };
 }
 
-/** Tasks that have ended otherwise than in their outbox, within the transaction that ends them. */
+/** Tasks of a session that have ended otherwise than in its outbox, within the transaction that ends them. */
 export async function tellOfEnded(
   trx: Kysely<Schema>,
   dialect: DatabaseDialect,
-  tasks: readonly TaskName[],
+  sessionId: string,
+  tasks: readonly { taskId: string }[],
   status: ToldStatus,
   at: string,
 ): Promise<void> {
-  const hooked = await withWebhook(trx, dialect, tasks);
-  const own = tasks.filter(({ sessionId }) => hooked.has(sessionId));
-  if (own.length === 0) return;
+  const own = tasks.map(({ taskId }) => ({ sessionId, taskId }));
+  if ((await withWebhook(trx, dialect, own)).size === 0) return;
   const rows = (await selectTasks(trx, dialect, own, sql`t.*`)).map(toRecord);
   await insert(
     trx,
@@ -107,18 +102,25 @@ export async function tellOfEnded(
 /** Tasks of a job that are born as expired; for a transaction whose statements are known beforehand. */
 export function tellOfExpired(
   dialect: DatabaseDialect,
-  tasks: readonly { id: string; session_id: string; recipient: string | null }[],
+  tasks: readonly { taskId: string; sessionId: string; recipient: string }[],
   jobId: string,
   at: string,
 ): RawBuilder<unknown> {
   const object = sql.raw(dialect === 'postgres' ? 'json_build_object' : 'json_object');
+  const rows = tasks.map(({ taskId, sessionId, recipient }) => ({
+    id: taskId,
+    session_id: sessionId,
+    recipient,
+  }));
   return sql`
     insert into webhook_events (session_id, type, subject, at, data, queued_at)
     select v.session_id, 'message.status', v.id || ${` failed ${at}`}, ${at},
       cast(${object}('taskId', v.id, 'jobId', cast(${jobId} as text), 'to', v.recipient, 'status', 'failed',
         'whatsappId', null, 'attempts', 0, 'reason', 'expired') as text), ${at}
-    from ${rowSource(dialect, tasks, { id: 'text', session_id: 'text', recipient: 'text' })}
-    cross join sessions s where s.id = v.session_id and s.webhook_url is not null and s.desired <> 'deleted'`;
+    from ${rowSource(dialect, rows, { id: 'text', session_id: 'text', recipient: 'text' })}
+    cross join sessions s cross join tasks t
+    where s.id = v.session_id and s.webhook_url is not null and s.desired <> 'deleted'
+      and t.id = v.id and t.session_id = v.session_id and t.state = 'failed'`;
 }
 
 function statusEvent(task: ReturnType<typeof toRecord>, status: ToldStatus, at: string): NewWebhookEvent {

@@ -115,6 +115,12 @@ export class WebhookDelivery implements Service {
     }
   }
 
+  /** Somebody has set going again what had to wait. */
+  look(): void {
+    this.#lookedAtAll = Number.NEGATIVE_INFINITY;
+    if (this.#seenSeq !== null) this.#loop.wake();
+  }
+
   async #pass(signal: AbortSignal): Promise<void> {
     const { store, clock } = this.#deps;
     if (!(await this.#leads())) return this.#forget();

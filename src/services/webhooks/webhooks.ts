@@ -7,6 +7,8 @@ export interface WebhooksDeps {
   store: WebhookStore;
   /** Whether what is delivered is signed. */
   signed: boolean;
+  /** What had to wait need not any more; another process that delivers finds out within ten seconds. */
+  onSetGoing(): void;
   clock: Clock;
 }
 
@@ -50,6 +52,7 @@ export class Webhooks {
   async setUrl(sessionId: string, url: string | null): Promise<WebhookView> {
     const { store, clock } = this.#deps;
     if (!(await store.setUrl(sessionId, url, toIso(clock.nowMs())))) throw unknown(sessionId);
+    this.#deps.onSetGoing();
     return await this.view(sessionId);
   }
 
@@ -71,7 +74,9 @@ export class Webhooks {
   async replay(sessionId: string): Promise<number> {
     const { store, clock } = this.#deps;
     if (!(await store.queue(sessionId))) throw unknown(sessionId);
-    return await store.revive(sessionId, toIso(clock.nowMs()));
+    const replayed = await store.revive(sessionId, toIso(clock.nowMs()));
+    this.#deps.onSetGoing();
+    return replayed;
   }
 }
 
