@@ -1,4 +1,4 @@
-import type { Arrival, Attempt } from './history.ts';
+import type { Arrival, Attempt, Connection } from './history.ts';
 import type { Service, Success } from './probe.ts';
 
 export interface FaultRecord {
@@ -39,8 +39,13 @@ export interface Recovery {
    * the time in which there was nothing to send, some 400 ms a session.
    */
   sessions: Times;
-  /** A message that was on the wire during the fault and had no ack is on the wire again. */
+  /**
+   * A message that was on the wire during the fault and had no ack is on the wire again. Only the time counts in
+   * which its session was connected, so that somebody could have sent it.
+   */
   redelivery: Times;
+  /** All of the time, the starts of workers included; without sessions that a person had stopped. */
+  redeliveryWithStart: Times;
 }
 
 export interface RecoveryFacts {
@@ -48,6 +53,7 @@ export interface RecoveryFacts {
   service: Service;
   arrivals: readonly Arrival[];
   attempts: readonly Attempt[];
+  connections: readonly Connection[];
   sessions: readonly string[];
   /** Sessions that were away in between do not count. */
   stops: readonly SessionStop[];
@@ -66,9 +72,10 @@ export function recoveries(facts: RecoveryFacts): Recovery[] {
       all.map(({ atMs }) => atMs),
     ]),
   );
-  const again = secondAttempts(facts.attempts);
+  const seconds = secondAttempts(facts.attempts);
   return [...Map.groupBy(faults, ({ kind }) => kind)].map(([kind, all]): Recovery => {
     const alone = all.filter((fault) => standsAlone(fault, faults));
+    const again = alone.flatMap((fault) => redeliveries(fault, seconds, facts));
     const after = (successes: readonly Success[]): Times =>
       timesOf(alone.flatMap(({ endMs }) => waitFor(successes, endMs) ?? []));
     return {
@@ -79,7 +86,8 @@ export function recoveries(facts: RecoveryFacts): Recovery[] {
       claims: after(service.claims),
       lead: after(service.leads),
       sessions: timesOf(alone.flatMap((fault) => sessionWaits(fault, sessionTimes, facts))),
-      redelivery: timesOf(alone.flatMap((fault) => redeliveries(fault, again))),
+      redelivery: timesOf(again.map(({ servableMs }) => servableMs)),
+      redeliveryWithStart: timesOf(again.filter(({ wasStopped }) => !wasStopped).map(({ waitMs }) => waitMs)),
     };
   });
 }
@@ -101,14 +109,16 @@ function sessionWaits(
   times: ReadonlyMap<string, number[]>,
   { sessions, stops, untilMs }: RecoveryFacts,
 ): number[] {
-  const isAway = (session: string, toMs: number): boolean =>
-    stops.some((stop) => stop.session === session && stop.fromMs < toMs && stop.untilMs > fault.startMs);
+  const isAway = (session: string, toMs: number): boolean => isStopped(stops, session, fault.startMs, toMs);
   return (fault.sessions ?? sessions).flatMap((session) => {
     const next = times.get(session)?.find((atMs) => atMs > fault.endMs);
     const counts = next !== undefined && next <= untilMs && !isAway(session, next);
     return counts ? [next - fault.endMs] : [];
   });
 }
+
+const isStopped = (stops: readonly SessionStop[], session: string, fromMs: number, toMs: number): boolean =>
+  stops.some((stop) => stop.session === session && stop.fromMs < toMs && stop.untilMs > fromMs);
 
 interface Again {
   session: string;
@@ -130,11 +140,30 @@ function secondAttempts(attempts: readonly Attempt[]): Again[] {
 /** A message may have been on the wire a moment before the fault hit. */
 const JUST_BEFORE_MS = 200;
 
-const redeliveries = (fault: FaultRecord, again: readonly Again[]): number[] =>
+interface Redelivery {
+  /** From the end of the fault. */
+  waitMs: number;
+  /** As much of that as the session was connected. */
+  servableMs: number;
+  wasStopped: boolean;
+}
+
+const redeliveries = (
+  { startMs, endMs, sessions }: FaultRecord,
+  again: readonly Again[],
+  { connections, stops }: RecoveryFacts,
+): Redelivery[] =>
   again
-    .filter(({ session }) => fault.sessions === null || fault.sessions.includes(session))
-    .filter(({ firstMs }) => firstMs >= fault.startMs - JUST_BEFORE_MS && firstMs <= fault.endMs)
-    .map(({ nextMs }) => Math.max(0, nextMs - fault.endMs));
+    .filter(({ session }) => sessions === null || sessions.includes(session))
+    .filter(({ firstMs }) => firstMs >= startMs - JUST_BEFORE_MS && firstMs <= endMs)
+    .map(({ session, nextMs }) => ({
+      waitMs: Math.max(0, nextMs - endMs),
+      servableMs: connections
+        .filter((each) => each.session === session)
+        .map((each) => Math.min(each.closedMs ?? nextMs, nextMs) - Math.max(each.openedMs, endMs))
+        .reduce((sum, ms) => sum + Math.max(0, ms), 0),
+      wasStopped: isStopped(stops, session, startMs, nextMs),
+    }));
 
 const timesOf = (waits: readonly number[]): Times => ({
   p50Ms: quantile(waits, 0.5),

@@ -56,7 +56,7 @@ const endsOf = (verdict: Verdict): string =>
 
 function recoveryTable({ recoveries }: RunResult): string {
   const table = new Table({
-    head: ['fault', 'alone', 'clients', 'claims', 'lead', 'sessions', 'redelivery'],
+    head: ['fault', 'alone', 'clients', 'claims', 'lead', 'sessions', 'redelivery', 'with start'],
     style: { head: [], border: [] },
   });
   const seconds = (ms: number): string => (ms / 1000).toFixed(2);
@@ -64,10 +64,11 @@ function recoveryTable({ recoveries }: RunResult): string {
     p50Ms === null || maxMs === null ? '-' : `${seconds(p50Ms)} / ${seconds(maxMs)}`;
   for (const each of recoveries.toSorted((a, b) => a.kind.localeCompare(b.kind))) {
     const { kind, count, measured, clients, claims, lead, sessions, redelivery } = each;
+    const { redeliveryWithStart } = each;
     table.push([
       kind,
       `${measured} of ${count}`,
-      ...[clients, claims, lead, sessions, redelivery].map((column) => times(column)),
+      ...[clients, claims, lead, sessions, redelivery, redeliveryWithStart].map((column) => times(column)),
     ]);
   }
   return table.toString();

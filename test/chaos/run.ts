@@ -234,6 +234,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
         service: probing,
         arrivals: recorder.arrivals,
         attempts: recorder.attempts,
+        connections: recorder.connections,
         sessions: [...fleet.running, ...fleet.waiting],
         stops,
         untilMs: loadFrom + loadMs,
