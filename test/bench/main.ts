@@ -11,6 +11,7 @@ import { bench as outbox } from './outbox.ts';
 import { bench as polls } from './polls.ts';
 import { hostTimes } from './process-figures.ts';
 import type { BenchRow, Report } from './report.ts';
+import { bench as retention } from './retention.ts';
 import { bench as two } from './two.ts';
 
 const SUITES: Record<string, { title: string; run: (report: Report) => Promise<void> }> = {
@@ -20,6 +21,7 @@ const SUITES: Record<string, { title: string; run: (report: Report) => Promise<v
   polls: { title: 'Waiting polls', run: polls },
   two: { title: 'Two orchestrators', run: two },
   intake: { title: 'Intake and dispatch', run: intake },
+  retention: { title: 'What finished tasks leave behind', run: retention },
   fleet: { title: 'Workers', run: fleet },
   containers: { title: 'Workers in containers', run: containers },
 };

@@ -138,6 +138,21 @@ async function memory(redis: Client, url: string, report: Report): Promise<void>
     const words = `Redis memory per queued task, ${each} in each session`;
     report({ figure: `${words}, list alone`, value: list, unit: 'B' });
     report({ figure: words, value: outbox, unit: 'B', baseline: 'BullMQ', ratio: outbox / bull });
+    const without = async (remove: () => Promise<unknown>): Promise<number> => {
+      const before = await used();
+      await remove();
+      return (before - (await used())) / TASKS;
+    };
+    const active = await without(() => redis.del(keys.outboxActive));
+    const ids = await without(() => removeAll(redis, keys.outboxTaskIds('*')));
+    report({ figure: `${words}, of it the ids that tell repeats`, value: ids, unit: 'B' });
+    report({ figure: `${words}, of it the set of sessions with tasks`, value: active, unit: 'B' });
+  }
+}
+
+async function removeAll(redis: Client, pattern: string): Promise<void> {
+  for await (const some of redis.scanStream({ match: pattern, count: 1000 })) {
+    if ((some as string[]).length > 0) await redis.del(some as string[]);
   }
 }
 
