@@ -36,6 +36,7 @@ export function databaseEngines(): DatabaseEngine[] {
           'tasks',
           'recipient_senders',
           'events',
+          'webhook_events',
           'auth_fences',
           'auth_entries',
           'upgrades',

@@ -82,6 +82,7 @@ describe('a start that is refused', () => {
     ['REDIS_URL', 'http://nowhere'],
     ['DATABASE_URL', 'mysql://x'],
     ['ALERT_WEBHOOK_URL', 'not a url'],
+    ['WEBHOOK_SIGNING_SECRET', 'whsec_short'],
     ['ORCHESTRATOR_URL', 'nowhere'],
     ['AUTH_ENCRYPTION_KEY', 'short'],
     ['WHATSAPP_VERSION', 'latest'],
