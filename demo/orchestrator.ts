@@ -22,6 +22,8 @@ export interface OrchestratorOptions {
   simulator?: Pick<Simulator, 'wsUrl' | 'rootKeyBase64' | 'caFile'>;
   /** Further variables. */
   env: Record<string, string>;
+  /** Its program; this checkout's unless told. */
+  main?: string;
 }
 
 const MAIN = join(import.meta.dirname, '..', 'src', 'orchestrator', 'main.ts');
@@ -33,7 +35,7 @@ const NODE_OPTIONS = ['--max-semi-space-size=8'];
 export async function startOrchestrator(options: OrchestratorOptions): Promise<OrchestratorProcess> {
   const logFile = join(options.dataDir, 'orchestrator.log');
   const log = createWriteStream(logFile, { mode: 0o600, flags: 'a' });
-  const child = spawn(process.execPath, [...NODE_OPTIONS, MAIN], {
+  const child = spawn(process.execPath, [...NODE_OPTIONS, options.main ?? MAIN], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: process.env.PATH,

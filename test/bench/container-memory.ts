@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import Docker from 'dockerode';
 import { newRuntime, spec } from '../docker/runtime-sandbox.ts';
 import type { TestEngine } from '../helpers/docker-engine.ts';
-import { rssBytes } from './process-figures.ts';
+import { pssBytes, rssBytes } from './process-figures.ts';
 import type { Report } from './report.ts';
 
 const EACH = 12;
@@ -66,22 +66,26 @@ async function ofContainers(engine: TestEngine): Promise<{ worker: number; aroun
   try {
     await Promise.all(names.map((name) => runtime.ensure(spec(name, 'wait'))));
     await sleep(SETTLE_MS);
-    let [worker, around] = [0, 0];
-    for (const { Id: id } of await docker.listContainers()) {
-      const { Pid: init } = (await docker.getContainer(id).inspect()).State;
-      around += pssBytes(init) + pssBytes(parentOf(init));
-      for (const child of childrenOf(init)) worker += pssBytes(child);
-    }
-    return { worker: worker / EACH, around: around / EACH, engine: (ofDaemons() - before) / EACH };
+    const { workers, around } = await aroundContainers(docker);
+    const worker = workers.reduce((sum, pid) => sum + pssBytes(pid), 0) / EACH;
+    return { worker, around, engine: (ofDaemons() - before) / EACH };
   } finally {
     await Promise.all(names.map((name) => runtime.remove(name)));
     await runtime.close({ graceMs: 0 });
   }
 }
 
-function pssBytes(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-  return Number(/^Pss:\s+(\d+)/m.exec(text)?.[1] ?? Number.NaN) * 1024;
+/** The workers' processes, and how many bytes the init and the shim of a container have on average (PSS). */
+export async function aroundContainers(docker: Docker): Promise<{ workers: number[]; around: number }> {
+  const workers: number[] = [];
+  let around = 0;
+  const all = await docker.listContainers();
+  for (const { Id: id } of all) {
+    const { Pid: init } = (await docker.getContainer(id).inspect()).State;
+    around += pssBytes(init) + pssBytes(parentOf(init));
+    workers.push(...childrenOf(init));
+  }
+  return { workers, around: around / all.length };
 }
 
 const parentOf = (pid: number): number =>

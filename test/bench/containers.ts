@@ -1,20 +1,13 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import Docker from 'dockerode';
-import {
-  containerOptions,
-  SECRETS_DIR,
-  secretFiles,
-  WORKER_USER,
-} from '../../src/infra/runtime/docker/container-spec.ts';
-import { tarOf } from '../../src/infra/runtime/docker/secret-files.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
 import { type OrchestratorProcess, prepareOrchestrator, profileOf } from '../docker/orchestrator-process.ts';
-import { buildLightImage, buildPlainImage, LIGHT_IMAGE, PLAIN_IMAGE } from '../docker/plain-image.ts';
+import { buildLightImage, buildPlainImage, LIGHT_IMAGE } from '../docker/plain-image.ts';
 import { newRuntime, spec } from '../docker/runtime-sandbox.ts';
 import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
+import { bareContainers, perSecond } from './bare-containers.ts';
 import { containerMemory } from './container-memory.ts';
 import { quantile } from './cycles.ts';
 import type { Report } from './report.ts';
@@ -23,7 +16,6 @@ const ROUNDS = 4;
 const EACH_ROUND = 16;
 const AT_ONCE = 4;
 const CRASHES = 20;
-const SESSIONS = 100;
 const PER_PROXY = 4;
 
 /** A fleet in containers on a Docker engine of its own; the workers are light ones, which speak to no WhatsApp. */
@@ -44,47 +36,24 @@ export async function bench(report: Report): Promise<void> {
 
 /** The runtime beside the calls that it cannot do without, round by round. */
 async function startRate(engine: TestEngine, report: Report): Promise<void> {
-  const docker = new Docker({ socketPath: engine.host.slice('unix://'.length) });
   const runtime = newRuntime(engine, { startsAtOnce: AT_ONCE });
   const specs = Array.from({ length: EACH_ROUND }, (_, n) => spec(`bench-${n}`, 'wait'));
-  const network = await docker.createNetwork({ Name: 'bench' });
-
-  const bare = async (n: number): Promise<void> => {
-    const options = containerOptions(specs[n] ?? spec('none', 'wait'), {
-      fleetId: 'bare',
-      image: PLAIN_IMAGE,
-      network: network.id,
-    });
-    const container = await docker.createContainer(options);
-    const files = secretFiles(specs[n] ?? spec('none', 'wait'), (path) => readFileSync(path));
-    await container.putArchive(tarOf(files, WORKER_USER), { path: SECRETS_DIR });
-    await container.start();
-  };
-  const clear = async (): Promise<void> => {
-    const all = await docker.listContainers({ all: true });
-    for (const { Id: id } of all) await docker.getContainer(id).remove({ force: true, v: true });
-  };
-  const perSecond = async (start: (n: number) => Promise<unknown>): Promise<number> => {
-    const begun = performance.now();
-    let next = 0;
-    const lane = async (): Promise<void> => {
-      while (next < EACH_ROUND) await start(next++);
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, lane));
-    const rate = EACH_ROUND / ((performance.now() - begun) / 1000);
-    await clear();
-    return rate;
+  const bare = await bareContainers(engine);
+  const rate = async (start: (n: number) => Promise<unknown>): Promise<number> => {
+    const found = await perSecond(EACH_ROUND, AT_ONCE, start);
+    await bare.clear();
+    return found;
   };
   const mine = (n: number): Promise<unknown> => runtime.ensure(specs[n] ?? spec('none', 'wait'));
   // The first of each makes the engine read its files.
-  await perSecond(bare);
-  await perSecond(mine);
+  await rate(bare.start);
+  await rate(mine);
   const rates = { bare: [] as number[], mine: [] as number[] };
   for (let round = 0; round < ROUNDS; round++) {
     // In turn first, so that neither gains from what the machine does more and more, or less.
     const measure = {
-      bare: async () => rates.bare.push(await perSecond(bare)),
-      mine: async () => rates.mine.push(await perSecond(mine)),
+      bare: async () => rates.bare.push(await rate(bare.start)),
+      mine: async () => rates.mine.push(await rate(mine)),
     };
     for (const kind of round % 2 === 0 ? (['bare', 'mine'] as const) : (['mine', 'bare'] as const)) {
       await measure[kind]();
@@ -110,7 +79,7 @@ async function startRate(engine: TestEngine, report: Report): Promise<void> {
     ratio: median(ratios),
   });
   await runtime.close({ graceMs: 0 });
-  await network.remove();
+  await bare.close();
 }
 
 async function fleetOfContainers(engine: TestEngine, report: Report): Promise<void> {
@@ -119,14 +88,14 @@ async function fleetOfContainers(engine: TestEngine, report: Report): Promise<vo
     hosts: `local=${engine.host}`,
     fleetId: 'bench',
     gateway: engine.gateway,
-    env: { WORKER_IMAGE: LIGHT_IMAGE, MAX_SESSIONS: String(SESSIONS + CRASHES) },
+    env: { WORKER_IMAGE: LIGHT_IMAGE, MAX_SESSIONS: String(CRASHES) },
   });
   try {
     await fleet.start();
     await fleet.leads();
-    const phones = Array.from({ length: SESSIONS }, (_, n) => `97250${String(2_000_000 + n)}`);
+    const phones = Array.from({ length: CRASHES }, (_, n) => `97250${String(2_000_000 + n)}`);
     const proxies = Array.from(
-      { length: SESSIONS / PER_PROXY },
+      { length: CRASHES / PER_PROXY },
       (_, n) => `http://user:pass@10.99.1.${n + 1}:8080`,
     );
     await fleet.upload('proxies', proxies);
@@ -134,7 +103,7 @@ async function fleetOfContainers(engine: TestEngine, report: Report): Promise<vo
 
     const first: number[] = [];
     const ids: string[] = [];
-    for (const phone of phones.slice(0, CRASHES)) {
+    for (const phone of phones) {
       const begun = systemClock.nowMs();
       const id = await fleet.create(phone);
       const { connectedAt } = await fleet.until(id, ['connected']);
@@ -155,39 +124,12 @@ async function fleetOfContainers(engine: TestEngine, report: Report): Promise<vo
       'from there to its successor connected, the wait after a crash included',
       replaced.map(({ started }) => started),
     );
-    await manyAtOnce(fleet, ids, phones.slice(CRASHES), report);
   } finally {
     await fleet.stop();
     for (const { Id: id } of await docker.listContainers({ all: true })) {
       await docker.getContainer(id).remove({ force: true, v: true });
     }
   }
-}
-
-async function manyAtOnce(
-  fleet: OrchestratorProcess,
-  ids: string[],
-  phones: readonly string[],
-  report: Report,
-): Promise<void> {
-  const begun = performance.now();
-  for (const phone of phones) ids.push(await fleet.create(phone));
-  for (const id of ids) await fleet.until(id, ['connected'], 300_000);
-  report({
-    figure: `${phones.length} more sessions created to connected, all at once`,
-    value: (performance.now() - begun) / 1000,
-    unit: 's',
-  });
-  const connections = new Map<string, unknown>();
-  for (const id of ids) connections.set(id, (await fleet.until(id, ['connected'])).connectedAt);
-  const restarted = performance.now();
-  await Promise.all(ids.map((id) => fleet.call('POST', `/api/sessions/${id}/restart`)));
-  for (const id of ids) await reconnected(fleet, id, connections.get(id));
-  report({
-    figure: `${ids.length} sessions restarted, all at once, until all are connected`,
-    value: (performance.now() - restarted) / 1000,
-    unit: 's',
-  });
 }
 
 /** In milliseconds: until the session's state tells of the end, and from there until it is connected again. */
@@ -221,7 +163,7 @@ function firstChange(fleet: OrchestratorProcess, id: string, since: number): num
 }
 
 /** Until it is connected anew. @returns since when, as an ISO 8601 string */
-async function reconnected(fleet: OrchestratorProcess, id: string, before: unknown): Promise<unknown> {
+export async function reconnected(fleet: OrchestratorProcess, id: string, before: unknown): Promise<unknown> {
   const deadline = performance.now() + 300_000;
   while (performance.now() < deadline) {
     const session = await fleet.until(id, ['connected'], 300_000);

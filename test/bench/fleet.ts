@@ -1,13 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { FleetApi } from '../../demo/api.ts';
 import { contacts, startFleet, untilEnded } from '../e2e/fleet.ts';
-import { API_KEY, startSystem } from './orchestrators.ts';
 import type { Report } from './report.ts';
 
 const SESSIONS = 8;
 const MESSAGES = 400;
-const SESSIONS_LISTED = 500;
 
 /** Real workers against the simulated network: how long a start takes, what a session weighs, how fast it sends. */
 export async function bench(report: Report): Promise<void> {
@@ -59,53 +56,6 @@ export async function bench(report: Report): Promise<void> {
     });
   } finally {
     await fleet.stop();
-  }
-  await manySessions(report);
-}
-
-/** What the orchestrator weighs with many sessions, which wait for a place, and are listed. */
-async function manySessions(report: Report): Promise<void> {
-  const system = await startSystem(1, {
-    MAX_SESSIONS: String(SESSIONS_LISTED),
-    // An engine that does not answer: no worker is started.
-    WORKER_RUNTIME: 'docker',
-    ORCHESTRATOR_URL: 'http://orchestrator.invalid:3000',
-    DOCKER_HOSTS: 'away=unix:///run/no-engine-listens-here.sock',
-  });
-  const { url, pid } = system.orchestrators[0] as { url: string; pid: number };
-  const api = new FleetApi(url, API_KEY);
-  try {
-    const before = rssMb(pid);
-    const phones = Array.from({ length: SESSIONS_LISTED }, (_, n) => `97250${String(3_000_000 + n)}`);
-    await api.upload(
-      'proxies',
-      Array.from({ length: SESSIONS_LISTED / 4 }, (_, n) => `http://10.98.0.${n + 1}:8080`),
-    );
-    await api.upload(
-      'profiles',
-      phones.map((phone) => JSON.stringify({ id: `profile-${phone}`, phone })),
-    );
-    for (const phone of phones) {
-      const answer = await fetch(`${url}/api/sessions`, {
-        method: 'POST',
-        headers: { ...system.headers, 'content-type': 'application/json' },
-        body: JSON.stringify({ phone }),
-      });
-      if (!answer.ok) throw new Error(await answer.text());
-      await answer.body?.cancel();
-    }
-    for (let n = 0; n < 50; n++) {
-      const listed = (await api.sessions()).length;
-      if (listed !== SESSIONS_LISTED) throw new Error(`${listed} sessions are listed`);
-    }
-    report({ figure: 'memory of an orchestrator without a session (RSS)', value: before, unit: 'MB' });
-    report({
-      figure: `memory with ${SESSIONS_LISTED} sessions, listed 50 times (RSS)`,
-      value: rssMb(pid),
-      unit: 'MB',
-    });
-  } finally {
-    await system.stop();
   }
 }
 

@@ -7,10 +7,13 @@ import { bench as containers } from './containers.ts';
 import { bench as fleet } from './fleet.ts';
 import { bench as http } from './http.ts';
 import { bench as intake } from './intake.ts';
+import { bench as memory } from './memory.ts';
+import { bench as migrations } from './migrations.ts';
 import { bench as outbox } from './outbox.ts';
 import { bench as polls } from './polls.ts';
 import { hostTimes } from './process-figures.ts';
 import type { BenchRow, Report } from './report.ts';
+import { bench as restarts } from './restarts.ts';
 import { bench as retention } from './retention.ts';
 import { bench as two } from './two.ts';
 
@@ -24,6 +27,9 @@ const SUITES: Record<string, { title: string; run: (report: Report) => Promise<v
   retention: { title: 'What finished tasks leave behind', run: retention },
   fleet: { title: 'Workers', run: fleet },
   containers: { title: 'Workers in containers', run: containers },
+  restarts: { title: 'Restart of a whole fleet', run: restarts },
+  migrations: { title: 'Migrations on a Swarm', run: migrations },
+  memory: { title: 'Memory', run: memory },
 };
 
 const PAGE = join(import.meta.dirname, '..', '..', 'docs', 'performance.md');

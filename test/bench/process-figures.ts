@@ -25,6 +25,19 @@ export function rssBytes(pid: number): number {
   return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
 }
 
+/** Its own memory and its part of what it shares with other processes, in bytes. */
+export const pssBytes = (pid: number): number => rollupBytes(pid, ['Pss']);
+
+/** Memory that it shares with nobody, in bytes. */
+export const privateBytes = (pid: number): number => rollupBytes(pid, ['Private_Clean', 'Private_Dirty']);
+
+function rollupBytes(pid: number, fields: readonly string[]): number {
+  const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+  const kilobytes = (field: string): number =>
+    Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(text)?.[1] ?? Number.NaN);
+  return fields.reduce((sum, field) => sum + kilobytes(field), 0) * 1024;
+}
+
 /** Of all cores since the machine was started, in ticks: in all, and those in which its host served other guests. */
 export function hostTimes(): { all: number; stolen: number } {
   const [, ...ticks] = (/^cpu +.*$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[0] ?? '').split(/ +/);

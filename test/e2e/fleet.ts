@@ -30,6 +30,8 @@ export async function startFleet(options: {
   env?: Record<string, string>;
   /** An address of this machine that workers reach; the loopback address unless told. */
   host?: string;
+  /** Another orchestrator than this checkout's. */
+  main?: string;
 }): Promise<E2eFleet> {
   const dataDir = await mkdtemp(join(tmpdir(), 'flotilla-e2e-'));
   const proxies = options.proxies ?? 2;
@@ -42,6 +44,7 @@ export async function startFleet(options: {
     startOrchestrator({
       dataDir,
       simulator,
+      ...(options.main === undefined ? {} : { main: options.main }),
       env: {
         API_KEY,
         PROVISIONING_INTERVAL_MS: '200',

@@ -7,6 +7,7 @@ import { FleetApi } from '../../demo/api.ts';
 import { startOrchestrator } from '../../demo/orchestrator.ts';
 import { pairAll } from '../../demo/scanner.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
+import { eventually } from '../helpers/fleet-sandbox.ts';
 import { GATEWAY, OUTSIDE } from './network.ts';
 import { CACHE_DIR, type SwarmNode } from './node.ts';
 import type { TestSwarm } from './swarm.ts';
@@ -23,6 +24,8 @@ export interface Copy {
 
 export interface Migrated {
   sessionId: string;
+  /** When it arrived, ISO 8601. */
+  at: string;
   data: { fromNode: string; toNode: string; offlineMs: number | null };
 }
 
@@ -37,8 +40,10 @@ export interface SwarmFleet {
   copies(sessionId: string): Promise<Copy[]>;
   /** Until there is a newer copy that is connected. @returns it, and ms until it ran and until it was connected */
   replaced(old: Copy, sessionId: string): Promise<{ copy: Copy; upMs: number; connectedMs: number }>;
-  /** The events of sessions that have arrived on another node, until there are so many. */
-  migrations(count: number): Promise<Migrated[]>;
+  /** What is told of a session's arrival on another node after this has been done. */
+  migration(sessionId: string, begin: () => Promise<unknown>): Promise<Migrated>;
+  /** Until each session has one container, and is connected. */
+  whole(): Promise<void>;
   /** What the swarm itself counts of this fleet: services, and tasks that are to run. */
   counts(): Promise<{ services: number; tasks: number }>;
   stop(): Promise<void>;
@@ -155,21 +160,31 @@ export async function startSwarmFleet(
         await sleep(50);
       }
     },
-    async migrations(count) {
-      const answer = await fetch(`${url}/api/events?type=session.migrated&lastEventId=0`, {
+    async migration(sessionId, begin) {
+      // From now on: what was told before is of another one.
+      const answer = await fetch(`${url}/api/events?type=session.migrated&sessionId=${sessionId}`, {
         headers: { 'x-api-key': API_KEY },
-        signal: AbortSignal.timeout(30_000),
+        signal: AbortSignal.timeout(60_000),
       });
-      const seen: Migrated[] = [];
-      let rest = '';
+      await begin();
+      let text = '';
       for await (const chunk of answer.body?.pipeThrough(new TextDecoderStream()) ?? []) {
-        const parts = (rest + chunk).split('\n');
-        rest = parts.pop() ?? '';
-        for (const line of parts)
-          if (line.startsWith('data: ')) seen.push(JSON.parse(line.slice(6)) as Migrated);
-        if (seen.length >= count) break;
+        text += chunk;
+        const told = /^data: (.*)\n/m.exec(text)?.[1];
+        if (told !== undefined) return JSON.parse(told) as Migrated;
       }
-      return seen;
+      throw new Error('the stream of events has ended');
+    },
+    async whole() {
+      await eventually(async () => {
+        const all = await api.sessions();
+        const found = await Promise.all(sessions.map((id) => copies(id)));
+        return (
+          all.every(({ state }) => state === 'connected') &&
+          simulator.sessions().every(({ connected }) => connected) &&
+          found.every(({ length }) => length === 1)
+        );
+      }, 60_000);
     },
     async counts() {
       const services = lines(await manager.docker(['service', 'ls', ...ours]));
