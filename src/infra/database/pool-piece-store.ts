@@ -9,6 +9,11 @@ import type { Database } from './database.ts';
 const STAGED_FOR_MS = 24 * 3_600_000;
 const IDS_PER_QUERY = 500;
 const CONTEXT = 'pool';
+/**
+ * Each call leaves its last chunk of output behind until the old generation is collected. At the usual size of these
+ * chunks that would be tens of megabytes in a large upload.
+ */
+const DEFLATE = { level: 1, chunkSize: 1024 };
 
 /** Lines hold credentials, so they are encrypted; without a sealer nothing is kept. */
 export function createPoolPieces(
@@ -18,7 +23,7 @@ export function createPoolPieces(
 ): PoolPieces {
   const insert = async (upload_id: string, kind: PieceKind, state: string, text: Buffer): Promise<number> => {
     if (!sealer) return 0;
-    const packed = sealer.sealBytes(deflateRawSync(text, { level: 1 }), CONTEXT);
+    const packed = sealer.sealBytes(deflateRawSync(text, DEFLATE), CONTEXT);
     const created_at = toIso(clock.nowMs());
     const row = await db
       .insertInto('pool_pieces')
