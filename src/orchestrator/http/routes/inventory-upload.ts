@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream';
+import { finished, type Readable } from 'node:stream';
 import type { Request, Response } from 'express';
 import multer, { MulterError, type StorageEngine } from 'multer';
 import { FlotillaError, invalid } from '../../../kernel/errors.ts';
@@ -70,10 +70,8 @@ class StagingEngine implements StorageEngine {
     done: (error?: unknown, info?: Partial<Express.Multer.File>) => void,
   ): void {
     const { inventory, kind } = this.#upload;
-    // Left alone when staging refuses the file: a destroyed stream would be an error of its own to the parser.
-    const source = file.stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
     this.#source = file.stream;
-    this.#staging = inventory.stage(kind, source).then(
+    this.#staging = inventory.stage(kind, chunksOf(file.stream)).then(
       (staged) => {
         this.staged = staged;
         done(undefined, {});
@@ -101,6 +99,44 @@ class StagingEngine implements StorageEngine {
     const staged = this.staged;
     this.staged = undefined;
     if (staged) await this.#upload.inventory.discard(staged);
+  }
+}
+
+/**
+ * The chunks of a stream, each by itself: its own iterator joins those that wait, which leaves twice the memory behind
+ * and nobody who could free it. The stream is left alone when the reader turns away: a destroyed one would be an error
+ * of its own to the parser.
+ */
+async function* chunksOf(stream: Readable): AsyncGenerator<Uint8Array> {
+  const waiting: Uint8Array[] = [];
+  let ended: { error: unknown } | undefined;
+  let wake: () => void = () => undefined;
+  const onData = (chunk: Uint8Array): void => {
+    waiting.push(chunk);
+    stream.pause();
+    wake();
+  };
+  const stopWatching = finished(stream, { writable: false }, (error) => {
+    ended = { error };
+    wake();
+  });
+  stream.on('data', onData);
+  try {
+    while (!ended || waiting.length > 0) {
+      const chunk = waiting.shift();
+      if (chunk) {
+        yield chunk;
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        stream.resume();
+      });
+    }
+    if (ended.error) throw ended.error;
+  } finally {
+    stopWatching();
+    stream.off('data', onData);
   }
 }
 
