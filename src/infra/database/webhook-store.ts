@@ -84,6 +84,23 @@ export function createWebhookStore({ db }: Database): WebhookStore {
         .execute();
     },
 
+    async rest(sessionId, notBefore) {
+      await db
+        .updateTable('webhook_events')
+        .set({ not_before: notBefore })
+        .where(
+          'seq',
+          '=',
+          events()
+            .select('seq')
+            .where('session_id', '=', sessionId)
+            .where('dead_at', 'is', null)
+            .orderBy('seq')
+            .limit(1),
+        )
+        .execute();
+    },
+
     async park(seq, attempts, reason, at) {
       await db
         .updateTable('webhook_events')

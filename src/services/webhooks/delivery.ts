@@ -46,6 +46,8 @@ const EVENTS_A_TURN = 16;
 const LOOK_AT_ALL_EVERY_MS = 10_000;
 const ASK_EVERY_MS = 1000;
 const BREATH_MS = 20;
+/** Shorter than the lease, which is not renewed any more. */
+const LAST_ANSWERS_MS = 3000;
 
 /**
  * Delivers what webhooks have to tell: one process at a time, each session's events one after the other, sessions
@@ -59,6 +61,7 @@ export class WebhookDelivery implements Service {
   /** Deliveries of many sessions share a commit. */
   readonly #settled: GroupCommit<number, void>;
   #abort = new AbortController();
+  #stopping = false;
   #unsubscribe: (() => void) | undefined;
   /** Sessions whose events are being delivered; true if there is news since it last looked. */
   readonly #active = new Map<string, boolean>();
@@ -92,19 +95,25 @@ export class WebhookDelivery implements Service {
   async start(): Promise<void> {
     if (this.#unsubscribe) return;
     this.#abort = new AbortController();
+    this.#stopping = false;
     this.#unsubscribe = this.#deps.onNews(() => {
       if (this.#seenSeq !== null) this.#loop.wake();
     });
     await this.#loop.start();
   }
 
-  /** What is under way is broken off, and told again by whoever leads next. */
+  /** Waits a little for what is under way; what has no answer then is told again by whoever leads next. */
   async stop(): Promise<void> {
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
-    this.#abort.abort();
+    this.#stopping = true;
     await this.#loop.stop();
-    await Promise.all(this.#turns);
+    const turns = Promise.all(this.#turns);
+    const inTime = new AbortController();
+    await Promise.race([turns, this.#deps.clock.sleep(LAST_ANSWERS_MS, inTime.signal)]);
+    inTime.abort();
+    this.#abort.abort();
+    await turns;
     this.#forget();
     await this.#deps.sender.close();
     try {
@@ -178,7 +187,7 @@ export class WebhookDelivery implements Service {
   }
 
   #goesOn(): boolean {
-    return !this.#abort.signal.aborted && this.#deps.lead.fence !== null;
+    return !this.#stopping && this.#deps.lead.fence !== null;
   }
 
   /** Until nothing waits, or the first one has to wait. */
@@ -242,11 +251,14 @@ export class WebhookDelivery implements Service {
       return true;
     }
     const delayMs = this.#delay(sessionId, answer);
-    await store.failed(seq, attempts, why, toIso(nowMs + delayMs));
-    if (verdict === 'expired') {
-      this.#parked(sessionId, await store.parkOld(sessionId, toIso(nowMs - policy.retryForMs), why, now));
-    }
-    this.#parked(sessionId, await store.bound(sessionId, policy.backlog, TOO_MANY, now));
+    const notBefore = toIso(nowMs + delayMs);
+    await store.failed(seq, attempts, why, notBefore);
+    const parked =
+      (verdict === 'expired'
+        ? await store.parkOld(sessionId, toIso(nowMs - policy.retryForMs), why, now)
+        : 0) + (await store.bound(sessionId, policy.backlog, TOO_MANY, now));
+    this.#parked(sessionId, parked);
+    if (parked > 0) await store.rest(sessionId, notBefore);
     this.#resting.set(sessionId, clock.monotonicMs() + delayMs);
     return false;
   }

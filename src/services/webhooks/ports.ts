@@ -44,6 +44,8 @@ export interface WebhookStore {
   delivered(seqs: readonly number[]): Promise<void>;
   /** To be tried again. */
   failed(seq: number, attempts: number, error: string, notBefore: string): Promise<void>;
+  /** The first one that waits is not to be tried before this time. */
+  rest(sessionId: string, notBefore: string): Promise<void>;
   park(seq: number, attempts: number, reason: string, at: string): Promise<void>;
   /** All of a session that came to wait at or before `queuedBefore`. @returns how many */
   parkOld(sessionId: string, queuedBefore: string, reason: string, at: string): Promise<number>;

@@ -166,7 +166,9 @@ describe.each(databaseEngines())('webhook events in $name', (engine) => {
         '3',
       ]);
       expect(await webhooks.bound('s', 2, 'many', at(63))).toBe(1);
-      expect(await webhooks.queue('s')).toMatchObject({ waiting: 2, dead: 2 });
+      await webhooks.rest('s', at(70));
+      expect(await webhooks.heads()).toEqual([{ sessionId: 's', notBefore: at(70) }]);
+      expect(await webhooks.queue('s')).toMatchObject({ waiting: 2, dead: 2, head: { notBefore: at(70) } });
       expect((await webhooks.dead('s', null, 10)).map(({ subject, reason }) => [subject, reason])).toEqual([
         ['3', 'many'],
         ['2', 'late'],
