@@ -3,11 +3,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { openDatabase } from '../../src/infra/database/database.ts';
+import { type DatabaseLocation, openDatabase } from '../../src/infra/database/database.ts';
 import { createRedis } from '../../src/infra/redis/client.ts';
 import { keys } from '../../src/infra/redis/keys.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
 import { silentLogger } from '../../src/kernel/log.ts';
+import { postgresBinDir, startPostgres } from '../helpers/postgres.ts';
 import { addSession } from '../services/intake/harness.ts';
 import { firstMessage, quantile } from './cycles.ts';
 import type { ProbeOrder, ProbeSample } from './intake-probe.ts';
@@ -23,14 +24,39 @@ const QUIET_MS = 4000;
 /** The runner is not to start workers for sessions that are there to be chosen, and nothing else. */
 const NO_WORKERS = { PROVISIONING_INTERVAL_MS: '3600000', MONITOR_INTERVAL_MS: '3600000' };
 
-/** One job of 100,000 contacts, and what small requests of others wait meanwhile, with the orchestrator as it is started. */
+/**
+ * One job of 100,000 contacts, and what small requests of others wait meanwhile, with the orchestrator as it is
+ * started; the main figures once more on Postgres, where it is installed.
+ */
 export async function bench(report: Report): Promise<void> {
   const dir = await mkdtemp(join(tmpdir(), 'flotilla-bench-intake-'));
-  const sqlitePath = join(dir, 'bench.sqlite');
-  const system = await startSystem(1, { ...NO_WORKERS, DB_PATH: sqlitePath });
+  const binDir = postgresBinDir();
+  try {
+    await measure({ sqlitePath: join(dir, 'bench.sqlite') }, report);
+    if (binDir === null) return;
+    const server = await startPostgres(binDir);
+    try {
+      await measure({ postgresUrl: server.url }, (row) => {
+        if (ON_POSTGRES.test(row.figure)) report({ ...row, figure: `${row.figure}, on Postgres` });
+      });
+    } finally {
+      await server.stop();
+    }
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+const ON_POSTGRES = /^job of|^until all|^CPU of the main|^a small request .*, longest$/;
+
+async function measure(location: DatabaseLocation, report: Report): Promise<void> {
+  const system = await startSystem(1, {
+    ...NO_WORKERS,
+    ...('sqlitePath' in location ? { DB_PATH: location.sqlitePath } : { DATABASE_URL: location.postgresUrl }),
+  });
   const probe = fork(fileURLToPath(new URL('./intake-probe.ts', import.meta.url)));
   try {
-    await addSenders(sqlitePath);
+    await addSenders(location);
     const [{ url, pid } = { url: '', pid: 0 }] = system.orchestrators;
     const order: ProbeOrder = { url, headers: system.headers, session: 'probe' };
     probe.send(order);
@@ -77,14 +103,13 @@ export async function bench(report: Report): Promise<void> {
   } finally {
     probe.kill();
     await system.stop();
-    await rm(dir, { recursive: true, force: true });
   }
 }
 
 const nowMs = (): number => performance.timeOrigin + performance.now();
 
-async function addSenders(sqlitePath: string): Promise<void> {
-  const database = await openDatabase({ sqlitePath });
+async function addSenders(location: DatabaseLocation): Promise<void> {
+  const database = await openDatabase(location);
   for (let i = 0; i < SESSIONS; i++) await addSession(database, `s_${i}`);
   await database.close();
 }
@@ -120,6 +145,8 @@ async function runJob(system: BenchSystem, url: string) {
 }
 
 function reportWaits(when: string, samples: ProbeSample[], quiet: ProbeSample[], report: Report): void {
+  // It was over before anybody could ask.
+  if (samples.length === 0) return;
   const sorted = (of: ProbeSample[]): number[] => of.map(({ tookMs }) => tookMs).sort((a, b) => a - b);
   const waits = sorted(samples);
   for (const [name, share] of [

@@ -11,7 +11,7 @@ import { ScriptRunner } from '../../src/infra/redis/scripts.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
 import { silentLogger } from '../../src/kernel/log.ts';
 import { createDispatcher } from '../../src/services/dispatch/dispatcher.ts';
-import type { TaskSink } from '../../src/services/dispatch/ports.ts';
+import type { DispatchStore, TaskSink } from '../../src/services/dispatch/ports.ts';
 
 export interface Doom {
   redisUrl: string;
@@ -54,14 +54,19 @@ const outbox = new RedisOutboxStore({
   leases: DEFAULT_LEASE_POLICY,
 });
 const sink: TaskSink = {
-  async enqueue(sessionId, tasks) {
-    await outbox.enqueue(sessionId, tasks);
+  async enqueue(sessionId, tasks, rows) {
+    await outbox.enqueue(sessionId, tasks, rows === 'queued');
   },
+};
+const store = createDispatchStore(database, systemClock);
+const doomedStore: DispatchStore = {
+  ...doomed(store),
+  prepare: (...args) => doomed({ commit: store.prepare(...args) }).commit,
 };
 const worker = createJobWorker({
   connection: createSubscriber({ url: redisUrl, name: 'doomed-worker', log }),
   dispatcher: createDispatcher({
-    store: doomed(createDispatchStore(database, systemClock)),
+    store: doomedStore,
     sessions: createSessionDirectory(database),
     depths: outbox,
     sink: doomed(sink),

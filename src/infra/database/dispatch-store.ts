@@ -17,12 +17,12 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
   const { patient: db, dialect } = database;
   const now = (): string => toIso(clock.nowMs());
 
-  const commit = (
+  const prepare = (
     job: JobRecord,
     from: number,
     planned: readonly PlannedRow[],
-    { expired, handedOver }: { expired: boolean; handedOver: number },
-  ): Promise<boolean> => {
+    expired: boolean,
+  ): ((handedOver: number) => Promise<boolean>) => {
     const at = now();
     const rows = planned.map(
       ({ taskId, sessionId, position, recipient, raw }) =>
@@ -30,15 +30,15 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
     );
     const birth = { jobId: job.id, mediaRef: job.mediaRef, at, expired };
     const to = from + planned.length;
-    return database.fenced([
-      moveCursor(db, job, { from, to, handedOver, at }),
+    const rest = [
       // One that is there already was enqueued by hand under this very id.
       insertTasksOfJob(dialect, rows, birth).compile(db),
       expired
         ? tellOfExpired(dialect, planned, job.id, at).compile(db)
         : rememberSenders(dialect, job.tenant, planned, at).compile(db),
       ...(to < job.received ? [] : [db.deleteFrom('job_contacts').where('job_id', '=', job.id).compile()]),
-    ]);
+    ];
+    return (handedOver) => database.fenced([moveCursor(db, job, { from, to, handedOver, at }), ...rest]);
   };
 
   return {
@@ -68,10 +68,9 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
     },
 
     stickySenders: (tenant, recipients) => stickySenders(db, dialect, tenant, recipients),
-    commit: (job, from, planned, handedOver) => commit(job, from, planned, { expired: false, handedOver }),
+    prepare: (job, from, planned) => prepare(job, from, planned, false),
     // Nothing of it is to be handed over, and all before it has been.
-    commitExpired: (job, from, planned) =>
-      commit(job, from, planned, { expired: true, handedOver: from + planned.length }),
+    commitExpired: (job, from, planned) => prepare(job, from, planned, true)(from + planned.length),
 
     async confirm(jobId, handedOver) {
       await db

@@ -3,7 +3,7 @@ import type { Clock } from '../../kernel/clock.ts';
 import type { Logger } from '../../kernel/log.ts';
 import { stateInWords } from '../intake/explain.ts';
 import type { JobRecord, SessionDirectory } from '../intake/ports.ts';
-import { type Chunk, Expansion } from './expansion.ts';
+import { type Chunk, Expansion, NO_CHUNK } from './expansion.ts';
 import { createHandOver } from './hand-over.ts';
 import type { DispatchStore, OutboxDepths, TaskSink } from './ports.ts';
 
@@ -89,7 +89,7 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
           signal.throwIfAborted();
           return 'turn_over';
         }
-        const { kind, rows } = await coming;
+        const { kind, rows, commit } = await coming;
         if (rows.length === 0) {
           await arrive(from);
           return kind === 'nobody' ? 'nobody' : 'interrupted';
@@ -97,10 +97,7 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
         const to = from + rows.length;
         // Nothing of what has expired is handed over, and its row says that all before it has been.
         if (kind === 'expired') await arrive(from);
-        const committing =
-          kind === 'expired'
-            ? store.commitExpired(job, from, rows)
-            : store.commit(job, from, rows, handedOver);
+        const committing = commit(handedOver);
         coming = planAhead(expansion, job, to);
         const committed = await committing;
         await arrive(from);
@@ -152,8 +149,7 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
 
 /** Awaited a little later. */
 function planAhead(expansion: Expansion, job: JobRecord, from: number): Promise<Chunk> {
-  const planned: Promise<Chunk> =
-    from < job.received ? expansion.plan(from) : Promise.resolve({ kind: 'planned', from, rows: [] });
+  const planned = from < job.received ? expansion.plan(from) : Promise.resolve(NO_CHUNK);
   planned.catch(() => undefined);
   return planned;
 }

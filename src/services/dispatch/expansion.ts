@@ -17,9 +17,9 @@ export interface ExpansionDependencies {
 const SENDERS_KNOWN_MS = 250;
 
 /** Fewer cost more commits; more keep others from the database for too long. */
-const CONTACTS_PER_CHUNK = 500;
-/** One is written and one handed over while the next is planned. */
-const UNSEEN_CHUNKS = 2;
+const CONTACTS_PER_CHUNK = 1000;
+/** One is written and one handed over while the next is planned: the outboxes do not show them yet. */
+const COMING_CHUNKS = 2;
 
 /** What is to become of the next contacts. */
 export interface Chunk {
@@ -28,32 +28,33 @@ export interface Chunk {
   from: number;
   /** In order; the first is at `from`. */
   rows: readonly PlannedRow[];
+  /** As `DispatchStore.prepare` gives it. */
+  commit(handedOver: number): Promise<boolean>;
 }
 
-/** Contacts of many chunks. */
+export const NO_CHUNK: Chunk = { kind: 'planned', from: 0, rows: [], commit: () => Promise.resolve(false) };
+
+/** Contacts of many chunks, and who wrote to them last. */
 interface Page {
   from: number;
-  contacts: readonly Contact[];
-}
-
-/** What a chunk is planned from. */
-interface Material {
+  to: number;
   contacts: readonly Contact[];
   sticky: Map<string, string>;
 }
 
 /**
  * Plans the contacts of a job, chunk by chunk, ahead of what the database knows: a chunk is planned while the one
- * before it is written, and read while that one is planned.
+ * before it is written, and a page is read while the one before it is planned.
  */
 export class Expansion {
   readonly #deps: ExpansionDependencies;
   readonly #job: JobRecord;
-  #page: Promise<Page> | undefined;
+  #page: Page | undefined;
   #pageAhead: Promise<Page> | undefined;
-  #ahead: { from: number; material: Promise<Material> } | undefined;
-  /** The last chunks: the database may not say yet who was chosen in them, nor the outboxes what is coming. */
-  #before: readonly PlannedRow[][] = [];
+  /** Who was chosen in the last pages, the present one first: when they were read the database did not say so yet. */
+  #chosen: readonly Map<string, string>[] = [];
+  /** The last chunks. */
+  #coming: readonly PlannedRow[][] = [];
   #senders: { chooser: SenderChooser; askedAt: number } | undefined;
 
   constructor(deps: ExpansionDependencies, job: JobRecord) {
@@ -63,55 +64,41 @@ export class Expansion {
 
   /** To be called for one chunk after the other, each for the end of the one before. */
   async plan(from: number): Promise<Chunk> {
-    const { clock } = this.#deps;
-    const { contacts, sticky } = await this.#material(from);
-    this.#readAhead(from + contacts.length);
-    if (isExpired(this.#job, clock)) {
-      return { kind: 'expired', from, rows: planExpired(this.#job, from, contacts) };
-    }
-    const chooser = await this.#chooser();
-    if (!chooser) return { kind: 'nobody', from, rows: [] };
-    for (const { recipient, sessionId } of this.#before.flat()) sticky.set(recipient, sessionId);
-    const rows = planChunk(this.#job, from, contacts, sticky, chooser);
-    this.#before = [...this.#before.slice(1 - UNSEEN_CHUNKS), rows];
-    return { kind: 'planned', from, rows };
-  }
-
-  async #material(from: number): Promise<Material> {
-    return this.#ahead?.from === from ? this.#ahead.material : this.#read(from);
-  }
-
-  async #read(from: number): Promise<Material> {
+    const { store } = this.#deps;
     const page = await this.#pageWith(from);
     const contacts = page.contacts.slice(from - page.from, from - page.from + CONTACTS_PER_CHUNK);
-    const recipients = contacts.map(([phone]) => phone);
-    return { contacts, sticky: await this.#deps.store.stickySenders(this.#job.tenant, recipients) };
+    if (isExpired(this.#job, this.#deps.clock)) {
+      const rows = planExpired(this.#job, from, contacts);
+      return { kind: 'expired', from, rows, commit: () => store.commitExpired(this.#job, from, rows) };
+    }
+    const chooser = await this.#chooser();
+    if (!chooser) return { ...NO_CHUNK, kind: 'nobody', from };
+    const [present, before, earlier] = this.#chosen;
+    const knownTo = (phone: string) =>
+      present?.get(phone) ?? before?.get(phone) ?? earlier?.get(phone) ?? page.sticky.get(phone);
+    const rows = planChunk(this.#job, from, contacts, knownTo, chooser);
+    for (const { recipient, sessionId } of rows) present?.set(recipient, sessionId);
+    this.#coming = [...this.#coming.slice(1 - COMING_CHUNKS), rows];
+    return { kind: 'planned', from, rows, commit: store.prepare(this.#job, from, rows) };
   }
 
   async #pageWith(from: number): Promise<Page> {
-    let page = await this.#page;
-    if (!page || from >= page.from + page.contacts.length) {
-      this.#page = this.#pageAhead ?? this.#readPage(from);
-      page = await this.#page;
-      this.#pageAhead = undefined;
-    }
-    const end = page.from + page.contacts.length;
-    if (from + CONTACTS_PER_CHUNK >= end && end < this.#job.received) this.#pageAhead ??= this.#readPage(end);
-    return page;
-  }
-
-  #readPage(from: number): Promise<Page> {
-    const page = this.#deps.store.contacts(this.#job.id, from).then((contacts): Page => ({ from, contacts }));
-    page.catch(() => undefined);
-    return page;
-  }
-
-  #readAhead(from: number): void {
-    if (from >= this.#job.received) return;
-    const material = this.#read(from);
+    if (this.#page && from < this.#page.to) return this.#page;
+    const page = await (this.#pageAhead ?? this.#read(from));
+    this.#page = page;
+    this.#pageAhead = page.to < this.#job.received ? this.#read(page.to) : undefined;
     // Whoever awaits it hears of its failure; until then nobody listens.
-    material.catch(() => undefined);
-    this.#ahead = { from, material };
+    this.#pageAhead?.catch(() => undefined);
+    this.#chosen = [new Map<string, string>(), ...this.#chosen].slice(0, 3);
+    return page;
+  }
+
+  async #read(from: number): Promise<Page> {
+    const { store } = this.#deps;
+    const contacts = await store.contacts(this.#job.id, from);
+    const recipients = contacts.map(([phone]) => phone);
+    const sticky = await store.stickySenders(this.#job.tenant, recipients);
+    return { from, to: from + contacts.length, contacts, sticky };
   }
 
   async #chooser(): Promise<SenderChooser | null> {
@@ -120,7 +107,7 @@ export class Expansion {
     const senders = await findSenders(this.#deps, this.#job);
     if (senders.length === 0) return null;
     const coming = new Map<string, number>();
-    for (const { sessionId } of this.#before.flat()) coming.set(sessionId, (coming.get(sessionId) ?? 0) + 1);
+    for (const { sessionId } of this.#coming.flat()) coming.set(sessionId, (coming.get(sessionId) ?? 0) + 1);
     const weighed = senders.map(({ id, load }) => ({ id, load: load + (coming.get(id) ?? 0) }));
     this.#senders = { chooser: new SenderChooser(weighed), askedAt: now };
     return this.#senders.chooser;

@@ -10,22 +10,23 @@ import type { PlannedRow } from './ports.ts';
  * This is also the place where contacts that must not be written to would be told apart: they get a row that is
  * born as failed, as those do whose time is over.
  * @param from index of the first of `contacts` within the job
- * @param sticky recipient → the session that they know; learns who was chosen
+ * @param knownTo the session that the recipient knows
  * @param chooser of at least one sender; each choice weighs on those that follow
  */
 export function planChunk(
   job: JobRecord,
   from: number,
   contacts: readonly Contact[],
-  sticky: Map<string, string>,
+  knownTo: (recipient: string) => string | undefined,
   chooser: SenderChooser,
 ): PlannedRow[] {
   const plan = rowsOf(job);
+  const chosen = new Map<string, string>();
   return contacts.map((contact, index) => {
     const [phone] = contact;
-    const sessionId = chooser.choose(sticky.get(phone));
+    const sessionId = chooser.choose(chosen.get(phone) ?? knownTo(phone));
     if (sessionId === null) throw new Error('planned without a sender');
-    sticky.set(phone, sessionId);
+    chosen.set(phone, sessionId);
     return plan(sessionId, from + index, contact);
   });
 }

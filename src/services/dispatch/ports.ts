@@ -37,12 +37,16 @@ export interface DispatchStore {
   /** Recipient → the session that wrote to them last. */
   stickySenders(tenant: string | null, recipients: readonly string[]): Promise<Map<string, string>>;
   /**
-   * One transaction: moves the job's cursor, writes the rows, as queued, and remembers the senders.
-   * @param handedOver as for `confirm`
-   * @returns false, with nothing written, if the job was paused or cancelled or somebody else moved the cursor
+   * Makes ready one transaction: it moves the job's cursor, writes the rows, as queued, and remembers the senders.
+   * @returns commits it, with `handedOver` as for `confirm`; false, with nothing written, if the job was paused or
+   *   cancelled or somebody else moved the cursor
    */
-  commit(job: JobRecord, from: number, planned: readonly PlannedRow[], handedOver: number): Promise<boolean>;
-  /** The same for contacts whose time is over: their rows are born as failed. */
+  prepare(
+    job: JobRecord,
+    from: number,
+    planned: readonly PlannedRow[],
+  ): (handedOver: number) => Promise<boolean>;
+  /** Commits the same for contacts whose time is over: their rows are born as failed. */
   commitExpired(job: JobRecord, from: number, planned: readonly PlannedRow[]): Promise<boolean>;
   /** Every task before this position has reached its outbox, or is `accepted`: it will have to be handed over again. */
   confirm(jobId: string, handedOver: number): Promise<void>;

@@ -125,9 +125,12 @@ test('nothing is handed over of a chunk that somebody else has written, nor of t
   const { dispatcher, arrived } = dispatcherInto(undefined, {
     store: {
       ...store,
-      commit: async (...args) => {
-        if (++commits === 2) await database.db.updateTable('jobs').set({ state: 'paused' }).execute();
-        return store.commit(...args);
+      prepare: (...args) => {
+        const commit = store.prepare(...args);
+        return async (handedOver) => {
+          if (++commits === 2) await database.db.updateTable('jobs').set({ state: 'paused' }).execute();
+          return commit(handedOver);
+        };
       },
     },
     onInterrupted: async (jobId) => {
