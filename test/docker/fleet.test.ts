@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
+import { removeAll } from '../helpers/engine-contents.ts';
 import { buildOurImages, WORKER_IMAGE } from './our-images.ts';
 
 const run = promisify(execFile);
@@ -16,6 +17,8 @@ describe.skipIf(trouble !== null)(`a fleet${trouble === null ? '' : `, skipped: 
     engine = await startEngine();
     await buildOurImages(engine);
   });
+  // Also what a demo has left that did not come to its end.
+  afterEach(() => removeAll(engine.docker));
   afterAll(async () => {
     await engine?.stop();
   });

@@ -20,10 +20,12 @@ interface Session {
 }
 
 describe.skipIf(trouble !== null)(
-  `two hosts${trouble === null ? '' : `, skipped: ${trouble}`}`,
+  `several hosts${trouble === null ? '' : `, skipped: ${trouble}`}`,
   () => {
     let a: TestEngine;
     let b: TestEngine;
+    /** Only where three are needed. */
+    let c: TestEngine | undefined;
     let fleet: OrchestratorProcess;
     let onlyA: string;
     let both: string;
@@ -43,11 +45,14 @@ describe.skipIf(trouble !== null)(
       await fleet.stop();
       await b.cut(false);
       await b.docker(['version'], { timeoutMs: 5000 }).catch(() => b.restart());
+      await c?.stop();
+      c = undefined;
       for (const engine of [a, b]) await removeAll(engine.docker);
       await begin();
     });
     afterAll(async () => {
       await fleet?.stop();
+      await c?.stop();
       await b?.stop();
       await a?.stop();
     });
@@ -221,6 +226,29 @@ describe.skipIf(trouble !== null)(
       const running: Session[] = body.sessions.filter(({ state }: Session) => state === 'connected');
       const expected = await Promise.all(running.map(async ({ id }) => `${id} ${await epochOf(id)}`));
       expect(await containers(a)).toEqual(expected.sort());
+    });
+
+    test('of three hosts one is drained to the others, as far as each has room', async () => {
+      c = await startEngine({ number: 3, tls: true });
+      await c.takeImage(a, LIGHT_IMAGE);
+      const leaving = await given('b', 4);
+      const staying = await given('a', 2);
+      const third = `c=${c.tls?.address}?tls=${c.tls?.dir}&capacity=2`;
+      const roomy = both.replace('capacity=20', `capacity=${staying.length + 2}`);
+      await fleet.kill('SIGTERM');
+      await fleet.start({ DOCKER_HOSTS: `${roomy},${third}` });
+      await eventually(async () => (await nodes()).c?.state === 'ready', 20_000);
+      await fleet.call('POST', '/api/nodes/b/drain');
+      await eventually(async () => (await nodes()).b?.left === 0, 60_000);
+      for (const id of [...leaving, ...staying]) await fleet.until(id, ['connected']);
+      const [onA, onC] = [await on('a'), await on('c')];
+      expect(onC).toHaveLength(2);
+      expect([...onA, ...onC].sort()).toEqual([...leaving, ...staying].sort());
+      expect(onA).toEqual(expect.arrayContaining(staying));
+      // One container each, and that is the one of the last epoch.
+      const expected = await Promise.all([...onA, ...onC].map(async (id) => `${id} ${await epochOf(id)}`));
+      expect([...(await containers(a)), ...(await containers(c))].sort()).toEqual(expected.sort());
+      expect(await containers(b)).toEqual([]);
     });
   },
   120_000,
