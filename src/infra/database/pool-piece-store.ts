@@ -1,19 +1,14 @@
-import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { freeBytes } from '../../kernel/bytes.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { SealBroken, type Sealer } from '../../services/auth-state/ports.ts';
 import type { PieceKind, PoolPieces } from '../../services/inventory/ports.ts';
 import type { Database } from './database.ts';
+import { Deflater, inflate } from './deflater.ts';
 
 /** An upload that was not completed by then has broken off. */
 const STAGED_FOR_MS = 24 * 3_600_000;
 const IDS_PER_QUERY = 500;
 const CONTEXT = 'pool';
-/**
- * Each call leaves its last chunk of output behind until the old generation is collected. At the usual size of these
- * chunks that would be tens of megabytes in a large upload.
- */
-const DEFLATE = { level: 1, chunkSize: 1024 };
 
 /** Lines hold credentials, so they are encrypted; without a sealer nothing is kept. */
 export function createPoolPieces(
@@ -21,9 +16,10 @@ export function createPoolPieces(
   sealer: Sealer | undefined,
   clock: Clock,
 ): PoolPieces {
+  const deflater = new Deflater();
   const insert = async (upload_id: string, kind: PieceKind, state: string, text: Buffer): Promise<number> => {
     if (!sealer) return 0;
-    const packed = sealer.sealBytes(deflateRawSync(text, DEFLATE), CONTEXT);
+    const packed = sealer.sealBytes(await deflater.deflate(text), CONTEXT);
     const created_at = toIso(clock.nowMs());
     const row = await db
       .insertInto('pool_pieces')
@@ -84,7 +80,7 @@ export function createPoolPieces(
         const deflated = row.packed
           ? sealer.openBytes(row.packed, CONTEXT)
           : Buffer.from(sealer.open(row.sealed, CONTEXT), 'base64');
-        return { kind: row.kind as PieceKind, content: inflateRawSync(deflated).toString() };
+        return { kind: row.kind as PieceKind, content: inflate(deflated).toString() };
       } catch (error) {
         if (error instanceof SealBroken) return null;
         throw error;

@@ -44,8 +44,8 @@ describe.each(databaseEngines())('pieces of the pools on $name', (engine) => {
       const bytes = Buffer.from(packed ?? []);
       expect(bytes.toString('latin1')).not.toContain('10.0.0');
       expect(() => inflateRawSync(bytes.subarray(12, -16))).toThrow();
-      // The nonce and the tag, and what deflate leaves.
-      expect(bytes.length).toBeLessThanOrEqual(28 + deflateRawSync(ROWS, { level: 1 }).length);
+      // The nonce and the tag, and what deflate leaves; a few bytes more, because they share a stream.
+      expect(bytes.length).toBeLessThanOrEqual(28 + deflateRawSync(ROWS, { level: 1 }).length + 16);
     }
   });
 
