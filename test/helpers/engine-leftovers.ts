@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, realpath } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const GONE_WITHIN_MS = 5000;
@@ -11,9 +11,11 @@ const GONE_WITHIN_MS = 5000;
 export async function endProcessesOn(dataRoot: string): Promise<void> {
   const deadline = performance.now() + GONE_WITHIN_MS;
   const killed = new Set<number>();
+  // As the kernel names it, whichever links lead there.
+  const root = await realpath(dataRoot).catch(() => dataRoot);
   // One that dies loses its mounts before it has ended: those that were killed are watched to their end.
   const left = async (): Promise<number[]> => {
-    const there = await processesOn(dataRoot);
+    const there = await processesOn(root);
     const dying = await Promise.all([...killed].map(async (pid) => ((await isRunning(pid)) ? [pid] : [])));
     return [...new Set([...there, ...dying.flat()])];
   };
