@@ -119,7 +119,10 @@ function parseMany(id: string, list: readonly string[]): StreamEntry[] {
 const eventType = (text: string | undefined): TaskEventType | undefined =>
   TASK_EVENTS.find((event) => event === text);
 
-const wordsOf = (text: string | undefined): string[] => (text ?? '').split(' ').filter((word) => word !== '');
+function wordsOf(text: string | undefined): string[] {
+  const words = (text ?? '').split(' ');
+  return words.includes('') ? words.filter((word) => word !== '') : words;
+}
 
 function timeOf(text: string | undefined): string | null {
   const ms = Number(text);

@@ -9,6 +9,7 @@
 -- include: many
 
 local now, most_kept = now_ms(ARGV[1]), tonumber(ARGV[3])
+local emptied = {}
 local now_text, oldest_text = whole(now), '(' .. whole(now - tonumber(ARGV[2]))
 
 local function remove_dead(dead, raw)
@@ -17,6 +18,11 @@ local function remove_dead(dead, raw)
     if ok and buried.raw == raw then return redis.call('LREM', dead, 1, entry) end
   end
   return 0
+end
+
+-- Of a lease, as text; the rest of it does not matter here.
+local function deliveries_of(lease)
+  return lease and string.match(lease, '^%d+|[^|]*|[^|]*|%d+|(%d+)|') or '0'
 end
 
 -- Takes raw strings off the processing list. Most often a worker acknowledges all that it holds: then the list goes.
@@ -66,14 +72,14 @@ local function ack(session, first, count)
   local queued = redis.call('LLEN', queue)
   if #done == 0 then return { 0, queued } end
 
-  local found, fields = read_leases(leases, done)
+  local texts, fields = read_lease_texts(leases, done)
   redis.call('HDEL', leases, unpack(fields))
   local gone, scored = {}, {}
   for i = 1, #done do
     if known[i] then
       gone[#gone + 1] = known[i]
       scored[2 * #gone - 1], scored[2 * #gone] = now_text, known[i]
-      say('sent', session, known[i], whole(found[i] and found[i].deliveries or 0), whatsapp_ids[i])
+      say('sent', session, known[i], deliveries_of(texts[i]), whatsapp_ids[i] ~= '' and whatsapp_ids[i] or nil)
     end
   end
   if #gone > 0 then
@@ -82,7 +88,7 @@ local function ack(session, first, count)
     redis.call('ZREMRANGEBYSCORE', ended, '-inf', oldest_text)
     redis.call('ZREMRANGEBYRANK', ended, 0, -(most_kept + 1))
   end
-  if queued == 0 then forget_if_empty(KEYS[7], session, queue, processing) end
+  if queued == 0 and redis.call('EXISTS', processing) == 0 then emptied[#emptied + 1] = session end
   return { #done, queued }
 end
 
@@ -92,5 +98,6 @@ while at <= #ARGV do
   results[#results + 1] = served(ack, ARGV[at], at + 2, count)
   at = at + 2 + 2 * count
 end
+if #emptied > 0 then redis.call('SREM', KEYS[7], unpack(emptied)) end
 append_said(KEYS[8], now)
 return results

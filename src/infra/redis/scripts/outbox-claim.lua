@@ -137,7 +137,7 @@ local function claim(session, epoch, request, claim_id, most)
 
   local result = { 'tasks', claim_id, lease_ms, 0 }
   local raws, written, sequence = {}, {}, tonumber(known[3] or '0')
-  local deadline = now + lease_ms
+  local shared = lease_beginning(epoch, claim_id, request, now + lease_ms)
   for i, entry in ipairs(batch) do
     local own = entry.lease and entry.lease.sequence or 0
     if own == 0 then
@@ -146,10 +146,7 @@ local function claim(session, epoch, request, claim_id, most)
     end
     raws[i] = entry.raw
     entry.id = task_id(entry.raw)
-    written[2 * i - 1], written[2 * i] = entry.field, lease_text({
-      epoch = epoch, claim = claim_id, request = request, deadline = deadline,
-      deliveries = entry.deliveries, sequence = own,
-    })
+    written[2 * i - 1], written[2 * i] = entry.field, shared .. entry.deliveries .. '|' .. own
     result[#result + 1], result[#result + 2] = entry.raw, entry.deliveries
   end
   noted[#noted + 1], noted[#noted + 2] = 'sequence', whole(sequence)

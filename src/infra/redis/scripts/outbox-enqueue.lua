@@ -9,7 +9,7 @@
 -- include: outbox
 -- include: many
 
-local now = now_ms(ARGV[1])
+local now, filled = now_ms(ARGV[1]), {}
 
 local function enqueue(session, first, count, known)
   local queue, ids = KEYS[1] .. session, {}
@@ -30,7 +30,7 @@ local function enqueue(session, first, count, known)
   if #raws > 0 then
     length = redis.call('LPUSH', queue, unpack(raws))
     redis.call('SADD', KEYS[3] .. session, unpack(new_ids))
-    redis.call('SADD', KEYS[5], session)
+    filled[#filled + 1] = session
     if not known then say('queued', session, unpack(new_ids)) end
   else
     length = redis.call('LLEN', queue)
@@ -45,5 +45,6 @@ while at <= #ARGV do
   results[#results + 1] = served(enqueue, ARGV[at], at + 3, count, ARGV[at + 2] == '1')
   at = at + 3 + 2 * count
 end
+if #filled > 0 then redis.call('SADD', KEYS[5], unpack(filled)) end
 append_said(KEYS[6], now)
 return results

@@ -22,11 +22,14 @@ local function parse_lease(text)
   }
 end
 
+-- What the leases of one claim have in common; deliveries and sequence follow.
+local function lease_beginning(epoch, claim, request, deadline)
+  return table.concat({ whole(epoch), claim, request, whole(deadline), '' }, '|')
+end
+
 local function lease_text(lease)
-  return table.concat({
-    whole(lease.epoch), lease.claim, lease.request, whole(lease.deadline),
-    whole(lease.deliveries), whole(lease.sequence),
-  }, '|')
+  return lease_beginning(lease.epoch, lease.claim, lease.request, lease.deadline)
+    .. whole(lease.deliveries) .. '|' .. whole(lease.sequence)
 end
 
 local function read_lease(leases, raw)
@@ -34,14 +37,18 @@ local function read_lease(leases, raw)
   return parse_lease(redis.call('HGET', leases, field)), field
 end
 
--- The leases (nil where there is none, so not a sequence) and fields of many raw strings, with one command.
-local function read_leases(leases, raws)
-  local fields, found = {}, {}
+-- The leases as text (false where there is none) and fields of many raw strings, with one command.
+local function read_lease_texts(leases, raws)
+  local fields = {}
   for i = 1, #raws do fields[i] = redis.sha1hex(raws[i]) end
-  if #fields > 0 then
-    local texts = redis.call('HMGET', leases, unpack(fields))
-    for i = 1, #fields do found[i] = parse_lease(texts[i]) end
-  end
+  return #fields > 0 and redis.call('HMGET', leases, unpack(fields)) or {}, fields
+end
+
+-- The same, parsed (nil where there is none, so not a sequence).
+local function read_leases(leases, raws)
+  local texts, fields = read_lease_texts(leases, raws)
+  local found = {}
+  for i = 1, #fields do found[i] = parse_lease(texts[i]) end
   return found, fields
 end
 
