@@ -30,6 +30,11 @@ export interface Database {
    * @returns false, with nothing written, if the first statement changes no row
    */
   fenced(statements: readonly CompiledQuery[]): Promise<boolean>;
+  /**
+   * As `fenced`, of statements that do not depend on one another.
+   * @returns how many rows each has changed
+   */
+  together(statements: readonly CompiledQuery[]): Promise<number[]>;
   /** Rejects when the database does not answer. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -82,7 +87,7 @@ export async function openDatabase(location: DatabaseLocation): Promise<Database
   };
 }
 
-type Engine = Pick<Database, 'db' | 'dialect' | 'patient' | 'fenced'>;
+type Engine = Pick<Database, 'db' | 'dialect' | 'patient' | 'fenced' | 'together'>;
 
 function sqlite(path: string): Engine {
   if (path !== ':memory:') {
@@ -97,6 +102,7 @@ function sqlite(path: string): Engine {
     db: new Kysely<Schema>({ dialect: file.dialect(false) }),
     patient: new Kysely<Schema>({ dialect: file.dialect(true) }),
     fenced: file.fenced,
+    together: file.together,
   };
 }
 
@@ -115,6 +121,14 @@ function postgres(connectionString: string): Engine {
         if (!fence || !(await tx.executeQuery(fence)).numAffectedRows) return false;
         for (const statement of rest) await tx.executeQuery(statement);
         return true;
+      }),
+    together: (statements) =>
+      db.transaction().execute(async (tx) => {
+        const changed: number[] = [];
+        for (const statement of statements) {
+          changed.push(Number((await tx.executeQuery(statement)).numAffectedRows ?? 0));
+        }
+        return changed;
       }),
   };
 }

@@ -12,13 +12,15 @@ import {
 } from 'kysely';
 import { messageOf } from '../../kernel/errors.ts';
 import { ConnectionTurns } from './connection-turns.ts';
-import type { ThreadAnswer, ThreadRequest, ThreadWork } from './sqlite-thread.ts';
+import type { ThreadAnswer, ThreadRequest, ThreadStatement, ThreadWork } from './sqlite-thread.ts';
 
 export interface ThreadedSqlite {
   /** @param patient whether whoever uses it lets all others go first */
   dialect(patient: boolean): Dialect;
   /** See `Database.fenced`; patient. */
   fenced(statements: readonly CompiledQuery[]): Promise<boolean>;
+  /** See `Database.together`; patient. */
+  together(statements: readonly CompiledQuery[]): Promise<number[]>;
 }
 
 /**
@@ -32,6 +34,14 @@ export function threadedSqlite(path: string): ThreadedSqlite {
     connection ??= new ThreadConnection(path);
     return connection;
   };
+  const inTurn = async <T>(work: (thread: ThreadConnection) => Promise<T>): Promise<T> => {
+    await turns.take(true);
+    try {
+      return await work(connect());
+    } finally {
+      turns.end();
+    }
+  };
   return {
     dialect: (patient) => ({
       createDriver: () => new ThreadedDriver(connect, turns, patient),
@@ -39,14 +49,8 @@ export function threadedSqlite(path: string): ThreadedSqlite {
       createAdapter: () => new TurnTakingAdapter(),
       createIntrospector: (db) => new SqliteIntrospector(db),
     }),
-    async fenced(statements) {
-      await turns.take(true);
-      try {
-        return await connect().fenced(statements);
-      } finally {
-        turns.end();
-      }
-    },
+    fenced: (statements) => inTurn((thread) => thread.fenced(statements)),
+    together: (statements) => inTurn((thread) => thread.together(statements)),
   };
 }
 
@@ -150,10 +154,13 @@ class ThreadConnection implements DatabaseConnection {
   }
 
   async fenced(statements: readonly CompiledQuery[]): Promise<boolean> {
-    const answer = await this.#ask({
-      fenced: statements.map(({ sql, parameters }) => ({ sql, parameters })),
-    });
+    const answer = await this.#ask({ fenced: statements.map(toSend) });
     return 'passed' in answer && answer.passed;
+  }
+
+  async together(statements: readonly CompiledQuery[]): Promise<number[]> {
+    const answer = await this.#ask({ together: statements.map(toSend) });
+    return 'changed' in answer ? answer.changed : [];
   }
 
   // biome-ignore lint/correctness/useYield: nobody streams; Kysely wants the method.
@@ -197,3 +204,5 @@ class ThreadConnection implements DatabaseConnection {
     this.#waiting.clear();
   }
 }
+
+const toSend = ({ sql, parameters }: CompiledQuery): ThreadStatement => ({ sql, parameters });

@@ -10,7 +10,9 @@ export interface ThreadStatement {
 export type ThreadWork =
   | ThreadStatement
   /** A transaction. If the first statement changes nothing, the others are left out. */
-  | { fenced: readonly ThreadStatement[] };
+  | { fenced: readonly ThreadStatement[] }
+  /** A transaction of all of them. */
+  | { together: readonly ThreadStatement[] };
 
 /** Runs in a thread of its own: one SQLite connection, one request after the other, in the order of arrival. */
 export type ThreadRequest = { id: number } & ThreadWork;
@@ -18,6 +20,7 @@ export type ThreadRequest = { id: number } & ThreadWork;
 export type ThreadAnswer =
   | { id: number; rows: unknown[] }
   | { id: number; passed: boolean }
+  | { id: number; changed: number[] }
   | { id: number; changes: number; lastInsertRowid: number | bigint }
   | { id: number; error: { name: string; message: string; code: string } };
 
@@ -49,13 +52,20 @@ function serve(port: NonNullable<typeof parentPort>, path: string): void {
     return statement;
   };
 
+  const changesOf = ({ sql, parameters }: ThreadStatement): number => prepare(sql).run(...parameters).changes;
+
   const runFenced = ([fence, ...rest]: readonly ThreadStatement[]): boolean => {
+    const passed = fence !== undefined && changesOf(fence) > 0;
+    if (passed) for (const statement of rest) changesOf(statement);
+    return passed;
+  };
+
+  const inTransaction = <T>(work: () => T): T => {
     prepare('begin immediate').run();
     try {
-      const passed = fence !== undefined && prepare(fence.sql).run(...fence.parameters).changes > 0;
-      if (passed) for (const { sql, parameters } of rest) prepare(sql).run(...parameters);
+      const result = work();
       prepare('commit').run();
-      return passed;
+      return result;
     } catch (error) {
       // A full disk, among others, makes SQLite roll back by itself.
       if (database?.inTransaction) prepare('rollback').run();
@@ -66,7 +76,8 @@ function serve(port: NonNullable<typeof parentPort>, path: string): void {
   const run = (request: ThreadRequest): ThreadAnswer => {
     const { id } = request;
     try {
-      if ('fenced' in request) return { id, passed: runFenced(request.fenced) };
+      if ('fenced' in request) return { id, passed: inTransaction(() => runFenced(request.fenced)) };
+      if ('together' in request) return { id, changed: inTransaction(() => request.together.map(changesOf)) };
       const statement = prepare(request.sql);
       if (statement.reader) return { id, rows: statement.all(...request.parameters) };
       return { id, ...statement.run(...request.parameters) };

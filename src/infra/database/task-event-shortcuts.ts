@@ -1,9 +1,8 @@
-import { sql, type Transaction } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import { ACCEPTED, applyTaskEvent } from '../../domain/task-state.ts';
 import type { LedgerEvent } from '../../services/ledger/ports.ts';
 import type { DatabaseDialect } from './database.ts';
 import { rowSource } from './row-source.ts';
-import type { Schema } from './schema.ts';
 import { IS_BORN_QUEUED } from './task-rows.ts';
 
 export type NamedEvent = LedgerEvent & { taskId: string };
@@ -17,28 +16,34 @@ export interface TaskStep {
   events: NamedEvent[];
 }
 
-type Shortcut = (
-  tx: Transaction<Schema>,
-  dialect: DatabaseDialect,
-  steps: readonly TaskStep[],
-) => Promise<number>;
+/** Each of its statements changes other tasks than the others; together all of them, if they are as they must be. */
+type Shortcut = (dialect: DatabaseDialect, steps: readonly TaskStep[]) => RawBuilder<unknown>[];
 
 /**
  * Writes what becomes of nearly all tasks without reading their rows first: a condition makes sure that the row is
  * as it must be for the outcome to be this one.
+ * @param change runs statements in one transaction; how many rows each has changed
  * @returns the tasks that are left to be read and moved one event at a time. Among them are those of a kind of which
  *   some did not meet the condition: applied again, an event changes nothing.
  */
 export async function applyShortcuts(
-  tx: Transaction<Schema>,
   dialect: DatabaseDialect,
   steps: readonly TaskStep[],
+  change: (statements: readonly RawBuilder<unknown>[]) => Promise<readonly number[]>,
 ): Promise<TaskStep[]> {
   const kinds = Map.groupBy(steps, kindOf);
   const left = kinds.get('other') ?? [];
-  for (const [kind, apply] of Object.entries(SHORTCUTS)) {
-    const some = kinds.get(kind as Kind);
-    if (some && (await apply(tx, dialect, some)) !== some.length) left.push(...some);
+  const taken = KINDS.flatMap((kind) => {
+    const some = kinds.get(kind);
+    return some ? [{ some, statements: SHORTCUTS[kind](dialect, some) }] : [];
+  });
+  if (taken.length === 0) return left;
+  const changed = await change(taken.flatMap(({ statements }) => statements));
+  let at = 0;
+  for (const { some, statements } of taken) {
+    const own = changed.slice(at, at + statements.length).reduce((sum, rows) => sum + rows, 0);
+    at += statements.length;
+    if (own !== some.length) left.push(...some);
   }
   return left;
 }
@@ -62,7 +67,7 @@ function kindOf({ events }: TaskStep): Kind {
 
 const SHORTCUTS = {
   /** Into the outbox, and no more. Those of a job that came back from it may be marked as `queued` already. */
-  queued: async (tx, dialect, steps) => {
+  queued: (dialect, steps) => {
     const rows = steps.map(({ taskId, sessionId, events }) => ({
       id: taskId,
       session_id: sessionId,
@@ -71,17 +76,15 @@ const SHORTCUTS = {
     const source = rowSource(dialect, rows, { id: 'text', session_id: 'text', at: 'text' });
     const fits = sql`tasks.id = v.id and tasks.session_id = v.session_id
       and (tasks.queued_at is null or tasks.queued_at <= v.at or ${IS_BORN_QUEUED})`;
-    const born = await sql`update tasks set queued_at = v.at from ${source}
-      where ${fits} and tasks.state = 'queued'`.execute(tx);
-    const count = Number(born.numAffectedRows ?? 0);
-    if (count === steps.length) return count;
-    const moved = await sql`update tasks set state = 'queued', queued_at = v.at from ${source}
-      where ${fits} and tasks.state = 'accepted'`.execute(tx);
-    return count + Number(moved.numAffectedRows ?? 0);
+    return [
+      sql`update tasks set queued_at = v.at from ${source} where ${fits} and tasks.state = 'queued'`,
+      sql`update tasks set state = 'queued', queued_at = v.at from ${source}
+        where ${fits} and tasks.state = 'accepted'`,
+    ];
   },
 
   /** Handed out for the first time, and sent if it was that quick. */
-  handedOut: async (tx, dialect, steps) => {
+  handedOut: (dialect, steps) => {
     const rows = steps.map(({ taskId, sessionId, events }) => {
       const task = events.reduce(applyTaskEvent, ACCEPTED);
       return {
@@ -95,7 +98,7 @@ const SHORTCUTS = {
         sent_at: task.sentAt,
       };
     });
-    const { numAffectedRows } = await sql`
+    const statement = sql`
       update tasks set state = case when v.sent_at is null then 'claimed' else 'sent' end, attempts = v.attempts,
         whatsapp_id = v.whatsapp_id, claimed_at = v.claimed_at, sent_at = v.sent_at,
         queued_at = case when v.came = 1 then v.first_at else coalesce(tasks.queued_at, v.first_at) end
@@ -113,12 +116,12 @@ const SHORTCUTS = {
         and (tasks.state = 'queued' or tasks.state = 'accepted')
         and (tasks.queued_at is null or tasks.queued_at <= v.first_at or ${IS_BORN_QUEUED})
         and tasks.claimed_at is null and tasks.sent_at is null and tasks.ended_at is null
-        and tasks.attempts = 0 and tasks.reason is null and tasks.whatsapp_id is null`.execute(tx);
-    return Number(numAffectedRows ?? 0);
+        and tasks.attempts = 0 and tasks.reason is null and tasks.whatsapp_id is null`;
+    return [statement];
   },
 
   /** Sent by the worker that an earlier batch has handed it to. */
-  sent: async (tx, dialect, steps) => {
+  sent: (dialect, steps) => {
     const rows = steps.map(({ taskId, sessionId, events }) => ({
       id: taskId,
       session_id: sessionId,
@@ -126,7 +129,7 @@ const SHORTCUTS = {
       attempts: events[0]?.attempts || null,
       whatsapp_id: events[0]?.whatsappId ?? null,
     }));
-    const { numAffectedRows } = await sql`
+    const statement = sql`
       update tasks set state = 'sent', sent_at = v.at, reason = null, attempts = coalesce(v.attempts, tasks.attempts)
       from ${rowSource(dialect, rows, {
         id: 'text',
@@ -137,7 +140,8 @@ const SHORTCUTS = {
       })}
       where tasks.id = v.id and tasks.session_id = v.session_id and tasks.state = 'claimed'
         and (v.whatsapp_id is null or tasks.whatsapp_id = v.whatsapp_id)
-        and tasks.sent_at is null and tasks.ended_at is null`.execute(tx);
-    return Number(numAffectedRows ?? 0);
+        and tasks.sent_at is null and tasks.ended_at is null`;
+    return [statement];
   },
 } satisfies Record<string, Shortcut>;
+const KINDS = Object.keys(SHORTCUTS) as (keyof typeof SHORTCUTS)[];

@@ -1,7 +1,7 @@
 import { sql, type Transaction } from 'kysely';
 import { applyTaskEvent, type TaskProgress } from '../../domain/task-state.ts';
 import type { LedgerEvent } from '../../services/ledger/ports.ts';
-import type { DatabaseDialect } from './database.ts';
+import type { Database, DatabaseDialect } from './database.ts';
 import { rowSource } from './row-source.ts';
 import type { Schema } from './schema.ts';
 import { applyShortcuts, type NamedEvent, type TaskStep } from './task-event-shortcuts.ts';
@@ -13,15 +13,51 @@ import {
   selectTasks,
   toProgress,
 } from './task-rows.ts';
-import { watchTasks } from './webhook-events.ts';
+import { watchedSessions, watchTasks } from './webhook-events.ts';
 
 /**
- * Applies events in order; the caller's transaction makes it all or none. What became of one task within the batch
- * is one write.
+ * Applies events in order. What became of one task within the batch is one write. Nearly all tasks are moved by one
+ * transaction whose statements are known beforehand; the others by a second one. What is applied again changes
+ * nothing, so whoever fails between the two begins anew.
  * @param at the time now, in ISO 8601
  * @returns whether webhooks have something to tell
  */
 export async function applyEvents(
+  database: Database,
+  events: readonly LedgerEvent[],
+  at: string,
+): Promise<boolean> {
+  const { patient, dialect } = database;
+  const done = await applyPlainly(database, events);
+  const left = events.filter(
+    ({ sessionId, taskId }) => taskId === null || !done.has(keyOf(sessionId, taskId)),
+  );
+  if (left.length === 0) return false;
+  return patient.transaction().execute((tx) => applyWithRows(tx, dialect, left, at));
+}
+
+/**
+ * Moves the tasks whose rows need not be looked at. Left out are those that may not have one yet, and those of which
+ * webhooks are to be told.
+ * @returns keys of the tasks that are done with
+ */
+async function applyPlainly(
+  { patient, together, dialect }: Database,
+  events: readonly LedgerEvent[],
+): Promise<Set<string>> {
+  const named = events.filter((event): event is NamedEvent => event.taskId !== null);
+  const steps = stepsOf(named).filter((step) => step.events.every(({ payload }) => payload === undefined));
+  const watched = await watchedSessions(patient, dialect, steps);
+  const plain = steps.filter(({ sessionId }) => !watched.has(sessionId));
+  const left = new Set(
+    await applyShortcuts(dialect, plain, (statements) =>
+      together(statements.map((statement) => statement.compile(patient))),
+    ),
+  );
+  return new Set(plain.filter((step) => !left.has(step)).map(({ key }) => key));
+}
+
+async function applyWithRows(
   tx: Transaction<Schema>,
   dialect: DatabaseDialect,
   events: readonly LedgerEvent[],
@@ -39,7 +75,13 @@ async function move(
   dialect: DatabaseDialect,
   steps: readonly TaskStep[],
 ): Promise<void> {
-  const others = await applyShortcuts(tx, dialect, steps);
+  const others = await applyShortcuts(dialect, steps, async (statements) => {
+    const changed: number[] = [];
+    for (const statement of statements) {
+      changed.push(Number((await statement.execute(tx)).numAffectedRows ?? 0));
+    }
+    return changed;
+  });
   if (others.length === 0) return;
   const rows = await selectTasks(tx, dialect, others, sql`t.id, t.session_id, ${PROGRESS_COLUMNS}`, true);
   const before = new Map(rows.map((row) => [keyOf(row.session_id, row.id), toProgress(row)]));

@@ -16,11 +16,8 @@ import {
 } from './task-rows.ts';
 
 /** @param onTold webhooks have something new to tell */
-export function createTaskStore(
-  { db, patient, dialect }: Database,
-  clock: Clock,
-  onTold?: () => void,
-): TaskStore {
+export function createTaskStore(database: Database, clock: Clock, onTold?: () => void): TaskStore {
+  const { db, dialect } = database;
   // Tasks that are accepted within one millisecond stay in order.
   let sequence = 0;
 
@@ -42,8 +39,7 @@ export function createTaskStore(
 
     async apply(events) {
       const at = toIso(clock.nowMs());
-      const told = await patient.transaction().execute((tx) => applyEvents(tx, dialect, events, at));
-      if (told) onTold?.();
+      if (await applyEvents(database, events, at)) onTold?.();
     },
 
     async createdAt(sessionId, taskId) {

@@ -46,6 +46,15 @@ export async function tellOfEvents(
   );
 }
 
+/** Sessions of which webhooks are to be told by some of these steps. */
+export const watchedSessions = (
+  db: Kysely<Schema>,
+  dialect: DatabaseDialect,
+  steps: readonly TaskStep[],
+): Promise<Set<string>> => withWebhook(db, dialect, steps.filter(tells));
+
+const tells = ({ events }: TaskStep): boolean => events.some(({ type }) => TELLING.has(type));
+
 /**
  * Looks at tasks before they move. Sessions without a webhook cost one look into an index.
  * @param steps what is about to be applied
@@ -56,7 +65,7 @@ export async function watchTasks(
   dialect: DatabaseDialect,
   steps: readonly TaskStep[],
 ): Promise<((queuedAt: string) => Promise<boolean>) | null> {
-  const telling = steps.filter(({ events }) => events.some(({ type }) => TELLING.has(type)));
+  const telling = steps.filter(tells);
   const hooked = await withWebhook(trx, dialect, telling);
   const watched = telling.filter(({ sessionId }) => hooked.has(sessionId));
   if (watched.length === 0) return null;
