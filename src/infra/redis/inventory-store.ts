@@ -1,5 +1,4 @@
 import type { Redis } from 'ioredis';
-import { freeBytes, joined } from '../../kernel/bytes.ts';
 import type {
   CommitStep,
   InventoryCounts,
@@ -38,10 +37,10 @@ export class RedisInventoryStore implements InventoryStore {
   }
 
   async stage(kind: UploadKind, uploadId: string, piece: Buffer, pieceId: number): Promise<void> {
-    const key = keys.uploadStaging(kind, uploadId);
-    const staged = joined([Buffer.from(`${pieceId} `), piece]);
-    await Promise.all([this.#redis.rpush(key, staged), this.#redis.expire(key, STAGING_TTL_SECONDS)]);
-    freeBytes(staged);
+    // A script and not commands: those are gathered in pipelines, whose objects and copies of what they carry a large
+    // upload would leave behind by the thousand.
+    const args = [pieceId, piece, STAGING_TTL_SECONDS];
+    await this.#scripts.run('inventory-stage', [keys.uploadStaging(kind, uploadId)], args);
   }
 
   async commitStep(kind: UploadKind, uploadId: string): Promise<CommitStep> {

@@ -7,7 +7,7 @@ import type { IncarnationFence } from './incarnation.ts';
 
 const SCRIPT_DIR = fileURLToPath(new URL('./scripts/', import.meta.url));
 
-type ScriptArgument = string | number;
+type ScriptArgument = string | number | Buffer;
 
 /**
  * What also runs on a server that has lost data: what is true whatever was lost, what only says who leads, and
