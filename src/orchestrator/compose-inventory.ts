@@ -20,7 +20,8 @@ import type { EventSink } from '../services/alerts/ports.ts';
 import { AlertWebhook } from '../services/alerts/webhook.ts';
 import { AllocationService } from '../services/allocation/allocation.ts';
 import { BindingRestoration } from '../services/allocation/binding-restoration.ts';
-import { adoptPools } from '../services/inventory/adopt-pools.ts';
+import { StickyRestoration } from '../services/allocation/sticky-restoration.ts';
+import { adoptLines, adoptPools } from '../services/inventory/adopt-pools.ts';
 import { Inventory } from '../services/inventory/inventory.ts';
 import { MarkRestoration } from '../services/inventory/mark-restoration.ts';
 import { PoolRestoration } from '../services/inventory/pool-restoration.ts';
@@ -71,14 +72,15 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
   const bindingStore = new SqlBindingStore(options.database.db, sealer);
   const marks = createProxyMarks(options.database, sealer);
   const pieces = createPoolPieces(options.database, sealer, clock);
+  const store = new RedisInventoryStore({ redis, scripts, sessionsPerProxy });
   const allocation = new AllocationService({
     registry,
     repairs: new RedisPoolRepairs({ redis, scripts, registry, sessionsPerProxy }),
     store: bindingStore,
+    adopt: (kind, lines) => adoptLines({ store, pieces }, kind, lines),
     clock,
     log,
   });
-  const store = new RedisInventoryStore({ redis, scripts, sessionsPerProxy });
   const inventory = new Inventory({
     store,
     clock,
@@ -103,6 +105,13 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
     holders: () => bindingStore.holders(),
     sessions: async () => new Set((await createSessionStore(options.database).all()).map(({ id }) => id)),
   });
+  const stickyRestoration = new StickyRestoration({
+    async kept() {
+      await allocation.flush();
+      return await bindingStore.phones();
+    },
+    apply: restorable.sticky,
+  });
   const markRestoration = new MarkRestoration({ marks, apply: restorable.mark });
   const webhook = options.alertWebhookUrl
     ? new AlertWebhook({ url: options.alertWebhookUrl, clock, log })
@@ -123,7 +132,8 @@ export function composeInventory(options: InventoryOptions): InventoryParts {
       restore: async (runId, signal) =>
         (await bindingRestoration.restore(runId)) +
         (await poolRestoration.restore(runId, signal)) +
-        (await markRestoration.restore(runId)),
+        (await markRestoration.restore(runId)) +
+        (await stickyRestoration.restore(runId)),
     },
     routes: [
       inventoryRoutes({

@@ -1,5 +1,6 @@
 import type { LeasePolicy } from '../domain/task.ts';
 import type { Database } from '../infra/database/database.ts';
+import { createDelayStore } from '../infra/database/delay-store.ts';
 import { createPromiseStore } from '../infra/database/promise-store.ts';
 import { createTaskStore } from '../infra/database/task-store.ts';
 import type { createRedis } from '../infra/redis/client.ts';
@@ -73,13 +74,16 @@ export function composeOutbox(options: OutboxOptions): OutboxParts {
   const stream = new RedisLedgerStream({ redis, scripts });
   const tasks = createTaskStore(options.database, clock, options.onTold);
   const ledger = new TaskLedger({ tasks, stream, clock, promise: options.promise ?? 'sql' });
+  const delays = createDelayStore(options.database, clock);
   const outbox = new Outbox({
     store,
     ledger,
     room: new MemoryGuard({ redis, clock }),
     sessions: new CachedDeletedSessions(options.isDeleted, clock),
     wakeUps,
+    delays,
     clock,
+    log,
   });
   const hub = new ClaimHub({
     store,
@@ -105,6 +109,7 @@ export function composeOutbox(options: OutboxOptions): OutboxParts {
       new OutboxRestoration({
         promises: createPromiseStore(options.database),
         outboxes: createRestorableOutboxes({ redis, scripts, store }),
+        delays,
         stillLeads,
       }),
     routes: [outboxRoutes({ outbox }), workerOutboxRoutes({ outbox, hub, clock })],

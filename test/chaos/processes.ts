@@ -83,7 +83,7 @@ export function supervise(
           .catch(() => undefined),
       ]);
       late.abort();
-      log.end();
+      await new Promise((resolve) => log.end(() => resolve(undefined)));
     },
   };
 }

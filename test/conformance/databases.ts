@@ -30,6 +30,8 @@ export function databaseEngines(): DatabaseEngine[] {
         const database = await openDatabase({ postgresUrl: server.url });
         for (const table of [
           'session_bindings',
+          'phone_proxies',
+          'outbox_delays',
           'sessions',
           'jobs',
           'job_contacts',

@@ -33,6 +33,7 @@ export class SqlBindingStore implements BindingStore {
       for (const change of changes) {
         await applyOne(transaction, change);
         if (change.type === 'bound') await this.#keep(transaction, change.binding);
+        else if (change.type === 'phone') await this.#movePhone(transaction, change);
         else if (change.type === 'released') {
           await transaction.deleteFrom('binding_lines').where('session_id', '=', change.sessionId).execute();
         }
@@ -55,7 +56,7 @@ export class SqlBindingStore implements BindingStore {
     });
   }
 
-  async #keep(db: Transaction<Schema>, { sessionId, proxy, profile }: Binding): Promise<void> {
+  async #keep(db: Transaction<Schema>, { sessionId, phone, proxy, profile }: Binding): Promise<void> {
     if (!this.#sealer) return;
     if (profile !== null) await noteHolder(db, sessionId, profile);
     const sealed = this.#sealer.seal(JSON.stringify({ proxy, profile }), contextOf(sessionId));
@@ -64,6 +65,39 @@ export class SqlBindingStore implements BindingStore {
       .values({ session_id: sessionId, sealed })
       .onConflict((conflict) => conflict.column('session_id').doUpdateSet({ sealed }))
       .execute();
+    await this.#keepPhone(db, phone, proxy);
+  }
+
+  async #movePhone(db: Transaction<Schema>, change: { sessionId: string; phone: string }): Promise<void> {
+    const { sessionId, phone } = change;
+    const row = await db
+      .selectFrom('binding_lines')
+      .select('sealed')
+      .where('session_id', '=', sessionId)
+      .executeTakeFirst();
+    const lines = row && this.#open(sessionId, row.sealed);
+    if (lines) await this.#keepPhone(db, phone, lines.proxy);
+  }
+
+  async #keepPhone(db: Transaction<Schema>, phone: string | null, proxy: string | null): Promise<void> {
+    if (!this.#sealer || phone === null || proxy === null) return;
+    const sealed = this.#sealer.seal(proxy, contextOfPhone(phone));
+    await db
+      .insertInto('phone_proxies')
+      .values({ phone, sealed })
+      .onConflict((conflict) => conflict.column('phone').doUpdateSet({ sealed }))
+      .execute();
+  }
+
+  /** Phone → line of the proxy that it had last, as far as it can be read with this key. */
+  async phones(): Promise<Map<string, string>> {
+    const rows = await this.#db.selectFrom('phone_proxies').selectAll().execute();
+    return new Map(
+      rows.flatMap(({ phone, sealed }) => {
+        const proxy = this.#unseal(sealed, contextOfPhone(phone));
+        return proxy === null ? [] : [[phone, proxy] as const];
+      }),
+    );
   }
 
   /** Who was given which profile last, by `profileKey`. */
@@ -75,9 +109,13 @@ export class SqlBindingStore implements BindingStore {
   }
 
   #open(sessionId: string, sealed: string): Pick<Binding, 'proxy' | 'profile'> | null {
+    const plain = this.#unseal(sealed, contextOf(sessionId));
+    return plain === null ? null : (JSON.parse(plain) as Pick<Binding, 'proxy' | 'profile'>);
+  }
+
+  #unseal(sealed: string, context: string): string | null {
     try {
-      const plain = this.#sealer?.open(sealed, contextOf(sessionId));
-      return plain === undefined ? null : (JSON.parse(plain) as Pick<Binding, 'proxy' | 'profile'>);
+      return this.#sealer?.open(sealed, context) ?? null;
     } catch (error) {
       if (error instanceof SealBroken) return null; // written under another key: it will be bound anew
       throw error;
@@ -113,6 +151,8 @@ async function noteHolder(db: Transaction<Schema>, session_id: string, profile: 
     .onConflict((conflict) => conflict.column('id').doUpdateSet(holder))
     .execute();
 }
+
+const contextOfPhone = (phone: string): string => `phone:${phone}`;
 
 const contextOf = (sessionId: string): string => `binding:${sessionId}`;
 

@@ -22,6 +22,19 @@ export interface BindingLinesTable {
   sealed: string;
 }
 
+/** Which proxy a phone had last. */
+export interface PhoneProxiesTable {
+  phone: string;
+  /** The line as uploaded, encrypted. */
+  sealed: string;
+}
+
+/** Outboxes that hand nothing out for a while, because a worker asked for that. */
+export interface OutboxDelaysTable {
+  session_id: string;
+  until: Iso;
+}
+
 export interface NodeWishesTable {
   node: string;
   /** `cordoned` or `draining`. */
@@ -277,6 +290,8 @@ export interface WebhookEventsTable {
 export interface Schema {
   session_bindings: SessionBindingsTable;
   binding_lines: BindingLinesTable;
+  phone_proxies: PhoneProxiesTable;
+  outbox_delays: OutboxDelaysTable;
   node_wishes: NodeWishesTable;
   proxy_marks: ProxyMarksTable;
   pool_pieces: PoolPiecesTable;

@@ -94,7 +94,7 @@ export class RedisPoolRepairs implements PoolRepairs {
 
   async #indexProfiles(repairs: Repair[]): Promise<void> {
     const added = repairs.flatMap(({ kind, subject }) => {
-      if (kind !== 'profile_queue' || !subject.startsWith('{')) return [];
+      if (kind !== 'profile_added' || !subject.startsWith('{')) return [];
       const parsed = parseProfile(subject);
       return parsed.ok ? [parsed.profile.id, subject] : [];
     });

@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis';
 import { conflict } from '../../kernel/errors.ts';
 import type { RestorableBindings } from '../../services/allocation/binding-restoration.ts';
+import type { StickyApply } from '../../services/allocation/sticky-restoration.ts';
 import type { MarkRestorationDeps } from '../../services/inventory/mark-restoration.ts';
 import type { RestorablePools } from '../../services/inventory/pool-restoration.ts';
 import { bindingOf } from './allocation-registry.ts';
@@ -8,12 +9,14 @@ import { inventoryKeys } from './inventory-keys.ts';
 import { keys } from './keys.ts';
 import type { ScriptRunner } from './scripts.ts';
 
+const STEP = 500;
+
 /** The bindings on a server that nobody else may change now. */
 export function createRestorableBindings(options: {
   redis: Redis;
   scripts: ScriptRunner;
   sessionsPerProxy: number;
-}): RestorableBindings & { mark: MarkRestorationDeps['apply']; pools: RestorablePools } {
+}): RestorableBindings & { mark: MarkRestorationDeps['apply']; pools: RestorablePools; sticky: StickyApply } {
   const { redis, scripts, sessionsPerProxy } = options;
   const run = async (args: (string | number)[]): Promise<void> => {
     const result = (await scripts.run(
@@ -40,6 +43,20 @@ export function createRestorableBindings(options: {
       )) as number;
       if (result === -1) throw settledElsewhere();
       return result === -2 ? 'gone' : result === 1 ? 'changed' : 'same';
+    },
+    async sticky(proxies, runId) {
+      let changed = 0;
+      const pairs = [...proxies];
+      for (let at = 0; at < pairs.length; at += STEP) {
+        const result = (await scripts.run(
+          'restore-sticky',
+          [...inventoryKeys, keys.incarnation],
+          [runId, ...pairs.slice(at, at + STEP).flat()],
+        )) as number;
+        if (result < 0) throw settledElsewhere();
+        changed += result;
+      }
+      return changed;
     },
     pools: {
       pieces: async () => new Set((await redis.smembers(keys.poolPieces)).map(Number)),

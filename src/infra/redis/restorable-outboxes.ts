@@ -145,6 +145,9 @@ export function createRestorableOutboxes({
       return deleted;
     },
 
+    restoreDelay: (sessionId, forMs, runId) =>
+      run('restore-delay', [keys.owner(sessionId), keys.incarnation], [runId, 0, forMs]),
+
     async restoreEpochs(epochs) {
       for (let at = 0; at < epochs.length; at += STEP) {
         await Promise.all(

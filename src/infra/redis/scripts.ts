@@ -28,6 +28,8 @@ const UNFENCED = new Set([
   'restore-mark',
   'restore-piece',
   'restore-dead',
+  'restore-delay',
+  'restore-sticky',
   'reconcile-bindings',
 ]);
 

@@ -23,6 +23,8 @@ export interface AllocationDeps {
   store: BindingStore;
   clock: Clock;
   log: Logger;
+  /** Keeps lines that another program has put into the pools. */
+  adopt?(kind: 'profiles' | 'proxies', lines: readonly string[]): Promise<void>;
 }
 
 /** Redis decides, SQL follows: `session_bindings` is written after the fact and never holds anything up. */

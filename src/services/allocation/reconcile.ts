@@ -24,22 +24,40 @@ export interface ReconcileDeps {
   store: BindingStore;
   clock: Clock;
   log: Logger;
+  /** Keeps lines that another program has put into the pools. */
+  adopt?(kind: 'profiles' | 'proxies', lines: readonly string[]): Promise<void>;
 }
 
 /** @returns how many facts in Redis were wrong and have been put right */
 export async function reconcilePools(
-  { repairs, log }: Pick<ReconcileDeps, 'repairs' | 'log'>,
+  { repairs, log, adopt }: Pick<ReconcileDeps, 'repairs' | 'log' | 'adopt'>,
   { full = false }: ReconcileOptions,
 ): Promise<number> {
   const found = await repairs.recount();
   if (full || (await repairs.poolSize()) <= ALWAYS_UP_TO || !(await repairs.sizesAgree())) {
     found.push(...(await repairs.replace()));
   }
+  if (adopt) await adoptAdded(found, adopt);
   if (found.length > 0) {
     const shown = found.slice(0, SHOWN).map((repair) => `${repair.kind} ${mask(repair)}`);
     log.warn({ repaired: found.length, repairs: shown }, 'the pools disagreed with the bindings; repaired');
   }
   return found.length;
+}
+
+/** What is no proxy at all is not kept. */
+async function adoptAdded(
+  found: readonly Repair[],
+  adopt: NonNullable<ReconcileDeps['adopt']>,
+): Promise<void> {
+  const linesOf = (kind: string): string[] => [
+    ...new Set(found.filter((each) => each.kind === kind).map(({ subject }) => subject)),
+  ];
+  const unreadable = new Set(linesOf('proxy_unreadable'));
+  const proxies = linesOf('proxy_added').filter((line) => !unreadable.has(line));
+  const profiles = linesOf('profile_added');
+  if (proxies.length > 0) await adopt('proxies', proxies);
+  if (profiles.length > 0) await adopt('profiles', profiles);
 }
 
 /** Brings `session_bindings` to what Redis says. @returns how many rows were wrong */

@@ -3,6 +3,8 @@ import { otherSpellings, parseProxy } from '../../domain/proxy.ts';
 import { newId } from '../../kernel/ids.ts';
 import type { InventoryStore, PoolPieces, UploadKind } from './ports.ts';
 
+const ADOPTED_AT_ONCE = 500;
+
 export interface AdoptDeps {
   store: Pick<InventoryStore, 'scanProxies' | 'scanProfiles' | 'rememberPieces'>;
   pieces: Pick<PoolPieces, 'ids' | 'stage' | 'keep'>;
@@ -30,6 +32,21 @@ export async function adoptPools({ store, pieces }: AdoptDeps): Promise<number> 
   await adopt('profiles', store.scanProfiles());
   if (adopted > 0) await pieces.keep(together);
   return adopted;
+}
+
+/** Lines that another program has put into the pools: kept from now on. */
+export async function adoptLines(
+  { store, pieces }: { store: Pick<InventoryStore, 'rememberPieces'>; pieces: Pick<PoolPieces, 'add'> },
+  kind: UploadKind,
+  lines: readonly string[],
+): Promise<void> {
+  for (let at = 0; at < lines.length; at += ADOPTED_AT_ONCE) {
+    const some = lines.slice(at, at + ADOPTED_AT_ONCE);
+    const rows = some.map((line, index) => [index + 1, line, ...extrasOf(kind, line)]);
+    const id = await pieces.add(kind, JSON.stringify(rows));
+    if (id === 0) return; // nothing may be kept
+    await store.rememberPieces([id]);
+  }
 }
 
 /** Of a proxy its other spellings, of a profile its id. */

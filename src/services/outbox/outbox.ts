@@ -1,11 +1,13 @@
 import { canonicalRaw, type OutboxTask, taskOfRaw } from '../../domain/task.ts';
 import type { Clock } from '../../kernel/clock.ts';
-import { conflict, notFound } from '../../kernel/errors.ts';
+import { conflict, messageOf, notFound } from '../../kernel/errors.ts';
+import type { Logger } from '../../kernel/log.ts';
 import { staleEpoch } from './claim-hub.ts';
 import type {
   AcceptLedger,
   DeadTask,
   DeletedSessions,
+  KeptDelays,
   NackRequest,
   OutboxStore,
   QueuedTask,
@@ -20,8 +22,13 @@ export interface OutboxDeps {
   sessions: DeletedSessions;
   wakeUps: WakeUps;
   room: RoomForTasks;
+  delays: Pick<KeptDelays, 'keep' | 'drop'>;
   clock: Clock;
+  log: Logger;
 }
+
+/** A shorter delay is over before a loss is put right. */
+const KEPT_FROM_MS = 10_000;
 
 export interface EnqueueResult {
   /** Length of the queue afterwards. */
@@ -46,7 +53,9 @@ export class Outbox {
   readonly #sessions: DeletedSessions;
   readonly #wakeUps: WakeUps;
   readonly #room: RoomForTasks;
+  readonly #delays: OutboxDeps['delays'];
   readonly #clock: Clock;
+  readonly #log: Logger;
 
   constructor(deps: OutboxDeps) {
     this.#store = deps.store;
@@ -54,7 +63,9 @@ export class Outbox {
     this.#sessions = deps.sessions;
     this.#wakeUps = deps.wakeUps;
     this.#room = deps.room;
+    this.#delays = deps.delays;
     this.#clock = deps.clock;
+    this.#log = deps.log;
   }
 
   /**
@@ -126,6 +137,9 @@ export class Outbox {
     const outcome = await this.#store.nack(request);
     if (outcome === 'stale') throw staleEpoch();
     if (outcome !== 'not_current') this.#wakeUps.publish(request.sessionId);
+    if (outcome === 'requeued' && request.delayMs >= KEPT_FROM_MS) {
+      await this.#keepDelay(() => this.#delays.keep(request.sessionId, request.delayMs));
+    }
     return { requeued: outcome === 'requeued', dead: outcome === 'dead' };
   }
 
@@ -238,8 +252,19 @@ export class Outbox {
   }
 
   /** Cancels what is queued. @returns how many */
-  clear(sessionId: string, reason: string): Promise<number> {
-    return this.#store.clear(sessionId, reason);
+  async clear(sessionId: string, reason: string): Promise<number> {
+    const count = await this.#store.clear(sessionId, reason);
+    await this.#keepDelay(() => this.#delays.drop(sessionId));
+    return count;
+  }
+
+  /** Redis has decided already, and a database that is behind must not hold workers up. */
+  async #keepDelay(write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      this.#log.debug({ error: messageOf(error) }, 'a delay is known to Redis alone');
+    }
   }
 
   /** Which of these the outbox holds, has in flight or has ended lately. */

@@ -163,6 +163,15 @@ export interface AcceptLedger {
   acceptedAt(sessionId: string, taskId: string): Promise<string | null>;
 }
 
+/** Delays that a nack has asked for, for a Redis that loses them. */
+export interface KeptDelays {
+  /** A longer one that is kept already stays. */
+  keep(sessionId: string, forMs: number): Promise<void>;
+  drop(sessionId: string): Promise<void>;
+  /** Those that are not over. */
+  pending(): Promise<{ sessionId: string; forMs: number }[]>;
+}
+
 /** Whether the queues may grow. */
 export interface RoomForTasks {
   /** @throws FlotillaError `redis_full` */

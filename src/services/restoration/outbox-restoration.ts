@@ -1,10 +1,12 @@
 import { taskOfRaw } from '../../domain/task.ts';
 import { isOpen } from '../../domain/task-state.ts';
+import type { KeptDelays } from '../outbox/ports.ts';
 import type { Dropped, OutboxContents, PromiseStore, RestorableOutboxes, RestorablePart } from './ports.ts';
 
 export interface OutboxRestorationDeps {
   promises: PromiseStore;
   outboxes: RestorableOutboxes;
+  delays: Pick<KeptDelays, 'pending'>;
   /** Keeps the right to restore while it goes on. */
   stillLeads(): Promise<boolean>;
 }
@@ -44,6 +46,9 @@ export class OutboxRestoration implements RestorablePart {
       if (!(await stillLeads())) throw new Error('another process restores');
       const some = waiting.splice(0, AT_ONCE).map((sessionId) => this.#session(sessionId, runId));
       for (const count of await Promise.all(some)) changed += count;
+    }
+    for (const { sessionId, forMs } of await this.#deps.delays.pending()) {
+      changed += await outboxes.restoreDelay(sessionId, forMs, runId);
     }
     return changed;
   }

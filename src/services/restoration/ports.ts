@@ -95,6 +95,8 @@ export interface RestorableOutboxes {
   restoreDeleted(sessions: readonly { sessionId: string; atMs: number }[]): Promise<void>;
   /** Those of the sessions that are known as deleted. */
   deletedOf(sessionIds: readonly string[]): Promise<ReadonlySet<string>>;
+  /** Nothing is handed out for so long; a longer delay stays. @returns 1 if that was new */
+  restoreDelay(sessionId: string, forMs: number, runId: string): Promise<number>;
   restoreEpochs(epochs: readonly { sessionId: string; epoch: number }[]): Promise<void>;
 }
 

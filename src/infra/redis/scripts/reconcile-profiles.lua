@@ -26,7 +26,7 @@ for _, profile in ipairs(ARGV) do
   local queued = redis.call('ZSCORE', PROFILES_ORDER, profile)
   if available and not held and not queued then
     offer_profile(profile)
-    repaired('profile_queue', profile)
+    repaired('profile_added', profile)
   elseif queued and (held or not available) then
     redis.call('ZREM', PROFILES_ORDER, profile)
     repaired('profile_queue', profile)

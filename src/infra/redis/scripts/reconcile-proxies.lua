@@ -23,11 +23,14 @@ for index = 2, #ARGV do
       if removed + retire(proxy) > 0 then repaired('proxy_removed', proxy) end
     end
   end
+  -- In no other place yet: another program has added it.
+  local fresh = redis.call('SISMEMBER', PROXIES_AVAILABLE, proxy) == 0
+    and not redis.call('ZSCORE', PROXIES_BY_LOAD, proxy) and count_of(PROXY_COUNT, proxy) == 0
   if redis.call('SISMEMBER', PROXIES_DRAINING, proxy) == 1 and count_of(PROXY_COUNT, proxy) == 0 then
     forget_proxy(proxy)
     repaired('proxy_drained', proxy)
   elseif place_proxy(proxy, cap) then
-    repaired('proxy_place', proxy)
+    repaired(fresh and 'proxy_added' or 'proxy_place', proxy)
   end
 end
 return repairs
