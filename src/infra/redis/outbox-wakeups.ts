@@ -1,18 +1,22 @@
 import type { Redis } from 'ioredis';
 import { messageOf } from '../../kernel/errors.ts';
+import { newId } from '../../kernel/ids.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type { WakeUps } from '../../services/outbox/ports.ts';
 import { keys } from './keys.ts';
 
 /**
- * Wake-ups over pub/sub: one connection that listens, and the command connection to publish.
- * Subscribes by itself as soon as somebody listens; ioredis subscribes again after a lost connection.
+ * Wake-ups: at once for who listens here, and over pub/sub for other processes, with one connection that listens, and
+ * the command connection to publish. Subscribes by itself as soon as somebody listens; ioredis subscribes again after
+ * a lost connection. A message is session ids with blanks between; ours begins with our own name, which to others is
+ * one more id that nobody waits for.
  */
 export class RedisWakeUps implements WakeUps {
   readonly #redis: Redis;
   readonly #subscriber: Redis;
   readonly #log: Logger;
   readonly #listeners = new Set<(sessionId: string) => void>();
+  readonly #name = newId('wake');
   #subscribed = false;
   #unsaid: string[] = [];
 
@@ -22,9 +26,8 @@ export class RedisWakeUps implements WakeUps {
     this.#log = log;
     subscriber.on('message', (channel: string, text: string) => {
       if (channel !== keys.channelOutbox) return;
-      for (const sessionId of text.split(' ')) {
-        for (const listener of this.#listeners) listener(sessionId);
-      }
+      const words = text.split(' ');
+      if (words[0] !== this.#name) this.#tell(words);
     });
   }
 
@@ -35,12 +38,21 @@ export class RedisWakeUps implements WakeUps {
   }
 
   #publishAll(): void {
-    const text = this.#unsaid.join(' ');
+    const sessionIds = this.#unsaid;
     this.#unsaid = [];
+    this.#tell(sessionIds);
     // Nobody waits for it: the sweep finds what a lost wake-up would have said.
-    this.#redis.publish(keys.channelOutbox, text).catch((error: unknown) => {
-      this.#log.debug({ error: messageOf(error) }, 'wake-up not published');
-    });
+    this.#redis
+      .publish(keys.channelOutbox, `${this.#name} ${sessionIds.join(' ')}`)
+      .catch((error: unknown) => {
+        this.#log.debug({ error: messageOf(error) }, 'wake-up not published');
+      });
+  }
+
+  #tell(sessionIds: readonly string[]): void {
+    for (const sessionId of sessionIds) {
+      for (const listener of this.#listeners) listener(sessionId);
+    }
   }
 
   subscribe(onWake: (sessionId: string) => void): () => void {
