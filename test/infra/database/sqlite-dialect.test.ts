@@ -60,6 +60,18 @@ it('lets everybody else go before those who bring much', async () => {
   expect(order[0]).toBe('hurried');
 });
 
+it('carries out what belongs together as a whole or not at all, and says what each statement has changed', async () => {
+  await sql`create table parts (id integer primary key, done integer)`.execute(database.db);
+  const insert = (id: number) => sql`insert into parts values (${id}, 0)`.compile(database.db);
+  expect(await database.together([insert(1), insert(2)])).toEqual([1, 1]);
+  await expect(database.together([insert(3), insert(2)])).rejects.toMatchObject({
+    code: 'SQLITE_CONSTRAINT_PRIMARYKEY',
+  });
+  const all = sql`update parts set done = 1`.compile(database.db);
+  const none = sql`update parts set done = 1 where id > 2`.compile(database.db);
+  expect(await database.together([none, all])).toEqual([0, 2]);
+});
+
 it('refuses what comes after it was closed, as a failure that passes', async () => {
   await database.close();
   await expect(database.ping()).rejects.toThrow();
