@@ -20,6 +20,8 @@ afterEach(async () => {
 const start = async (intervalMs?: number): Promise<void> => {
   restoration = h.restorer(intervalMs);
   await restoration.start();
+  // Its first look is over: one that fails half-way would be repeated, and hide that nothing else wakes it.
+  await new Promise((resolve) => setTimeout(resolve, 300));
 };
 const isSettled = async (): Promise<boolean> =>
   (await h.redis.get(keys.incarnation)) === (await redisIncarnation(h.redis));
