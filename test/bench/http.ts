@@ -11,7 +11,7 @@ import { rssBytes } from './process-figures.ts';
 import type { Report } from './report.ts';
 
 const BATCH = 16;
-const SCALE = { sessions: 1000, lanes: 64, seconds: 5 };
+const SCALE = { sessions: 1000, lanes: 192, seconds: 5 };
 const FIRST_WARM_SECONDS = 4;
 const WARM_SECONDS = 1.5;
 /** Other guests of the host come and go: what is set side by side is measured in turns, and the median counts. */
