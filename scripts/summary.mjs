@@ -1,32 +1,72 @@
-// `summary.mjs <vitest's JSON report> <exit code of its run> [<report> <exit code> …]` prints the plain line
-// `N passed, N failed` for all of them together. A file that fails outside of its tests counts as one failure, and
-// so does a run that failed without any failed test.
+// `summary.mjs <suite> [<suite>…]`, a suite being `<exit code>:<JSON report>[:<JSON report of its repetition>]`,
+// prints which tests failed and why, and as the last line `N passed, N failed` for all of them together. What a
+// repetition says of a file counts instead of what was first said of it.
+// `summary.mjs --red <JSON report>` prints the files with failures, one a line.
 import { readFileSync } from 'node:fs';
+import { relative } from 'node:path';
 
-function count(file, exitCode) {
-  let report;
+const LINES_OF_A_REASON = 12;
+
+function read(file) {
   try {
-    report = JSON.parse(readFileSync(file, 'utf8'));
+    return JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
     console.log(`There is no report of the tests: ${error.message}`);
-    return { passed: 0, failed: exitCode === '0' ? 0 : 1 };
+    return undefined;
   }
-  // What else there is to say of a run.
-  if (report.line) console.log(report.line);
-  const broken = report.testResults.filter(
-    ({ status, assertionResults }) =>
-      status === 'failed' && !assertionResults.some((assertion) => assertion.status === 'failed'),
-  );
-  const failed = report.numFailedTests + broken.length;
-  return { passed: report.numPassedTests, failed: failed === 0 && exitCode !== '0' ? 1 : failed };
 }
 
-const args = process.argv.slice(2);
-let passed = 0;
-let failed = 0;
-for (let at = 0; at < args.length; at += 2) {
-  const counted = count(args[at] ?? '', args[at + 1] ?? '1');
-  passed += counted.passed;
-  failed += counted.failed;
+const nameOf = (file) => relative(process.cwd(), file.name);
+
+const isRed = (file) => file.status === 'failed' || failuresOf(file).length > 0;
+
+const failuresOf = (file) => (file.assertionResults ?? []).filter((test) => test.status === 'failed');
+
+const passesOf = (file) => (file.assertionResults ?? []).filter((test) => test.status === 'passed').length;
+
+function printFailures(files, when) {
+  for (const file of files.filter(isRed)) {
+    const failures = failuresOf(file);
+    // A file can fail outside of its tests.
+    if (failures.length === 0) console.log(`${when}: ${nameOf(file)}\n${shortened(file.message ?? '')}`);
+    for (const test of failures)
+      console.log(
+        `${when}: ${nameOf(file)} > ${test.fullName}\n${shortened((test.failureMessages ?? []).join('\n'))}`,
+      );
+  }
 }
-console.log(`${passed} passed, ${failed} failed`);
+
+const shortened = (reason) =>
+  reason
+    .split('\n')
+    .slice(0, LINES_OF_A_REASON)
+    .map((line) => `    ${line}`)
+    .join('\n');
+
+function count(suite) {
+  const [exitCode, first, repeated] = suite.split(':');
+  const green = exitCode === '0';
+  const report = read(first);
+  if (!report) return { passed: 0, failed: green ? 0 : 1 };
+  // Other reports than those of tests count for themselves, and say a line.
+  if (report.line) console.log(report.line);
+  if (!report.testResults) return { passed: report.numPassedTests, failed: report.numFailedTests };
+  const again = repeated ? (read(repeated)?.testResults ?? []) : [];
+  const names = new Set(again.map(nameOf));
+  printFailures(report.testResults, again.length > 0 ? 'failed at first' : 'failed');
+  printFailures(again, 'failed when repeated');
+  if (again.length > 0) console.log(`repeated: ${[...names].join(', ')}`);
+  const files = [...report.testResults.filter((file) => !names.has(nameOf(file))), ...again];
+  const passed = files.reduce((sum, file) => sum + passesOf(file), 0);
+  const failed = files.filter(isRed).reduce((sum, file) => sum + Math.max(1, failuresOf(file).length), 0);
+  return { passed, failed: failed === 0 && !green ? 1 : failed };
+}
+
+const [first, ...rest] = process.argv.slice(2);
+if (first === '--red') {
+  for (const file of (read(rest[0])?.testResults ?? []).filter(isRed)) console.log(nameOf(file));
+} else {
+  const counted = [first, ...rest].map(count);
+  const sum = (key) => counted.reduce((all, one) => all + one[key], 0);
+  console.log(`${sum('passed')} passed, ${sum('failed')} failed`);
+}

@@ -113,6 +113,6 @@ async function writeReport(file: string, result: RunResult): Promise<void> {
   const found = Object.values(checksOf(result));
   const numPassedTests = found.filter((all) => all.length === 0).length;
   const line = `chaos: ${lineOf(result)}`;
-  const counts = { numPassedTests, numFailedTests: found.length - numPassedTests, testResults: [], line };
+  const counts = { numPassedTests, numFailedTests: found.length - numPassedTests, line };
   await writeFile(file, JSON.stringify(counts));
 }
