@@ -111,9 +111,14 @@ function sqlite(path: string): Engine {
 function postgres(connectionString: string): Engine {
   // int8 as number: epochs (ms) and counters stay far below 2^53.
   pg.types.setTypeParser(pg.types.builtins.INT8, Number);
-  const db = new Kysely<Schema>({
-    dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString, max: 10 }) }),
-  });
+  const pool = new pg.Pool({ connectionString, max: 10 });
+  // A connection that the server ends is told of by an event as well, and one that nobody hears ends the process:
+  // by the pool while nobody uses the connection, by the connection itself while somebody does. Whoever uses it is
+  // told by the failure of the next statement, and the pool opens another one.
+  const ended = () => undefined;
+  pool.on('error', ended);
+  pool.on('connect', (client) => client.on('error', ended));
+  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
   return {
     dialect: 'postgres',
     db,
