@@ -15,6 +15,7 @@ import { up as keptPools } from './migrations/0008-kept-pools.ts';
 import { up as packedPieces } from './migrations/0009-packed-pieces.ts';
 import { up as webhookEvents } from './migrations/0010-webhook-events.ts';
 import { up as keptHints } from './migrations/0011-kept-hints.ts';
+import { createPostgresPool, type PostgresPoolOptions } from './postgres-pool.ts';
 import type { Schema } from './schema.ts';
 import { threadedSqlite } from './sqlite-dialect.ts';
 
@@ -64,7 +65,27 @@ const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect)
  */
 export async function openDatabase(location: DatabaseLocation): Promise<Database> {
   const engine = 'sqlitePath' in location ? sqlite(location.sqlitePath) : postgres(location.postgresUrl);
-  const { dialect, db } = engine;
+  const { db } = engine;
+  try {
+    if ('sqlitePath' in location) {
+      await migrate(engine);
+    } else {
+      // An index over all tasks takes as long as it takes.
+      const unhurried = postgres(location.postgresUrl, { patienceMs: null });
+      await migrate(unhurried).finally(() => unhurried.db.destroy());
+    }
+  } catch (error) {
+    await db.destroy();
+    throw error;
+  }
+  return {
+    ...engine,
+    ping: async () => void (await sql`select 1`.execute(db)),
+    close: () => db.destroy(),
+  };
+}
+
+async function migrate({ db, dialect }: Pick<Engine, 'db' | 'dialect'>): Promise<void> {
   const migrator = new Migrator({
     db,
     provider: {
@@ -78,15 +99,7 @@ export async function openDatabase(location: DatabaseLocation): Promise<Database
     },
   });
   const { error } = await migrator.migrateToLatest();
-  if (error) {
-    await db.destroy();
-    throw error;
-  }
-  return {
-    ...engine,
-    ping: async () => void (await sql`select 1`.execute(db)),
-    close: () => db.destroy(),
-  };
+  if (error) throw error;
 }
 
 type Engine = Pick<Database, 'db' | 'dialect' | 'patient' | 'fenced' | 'together'>;
@@ -108,17 +121,12 @@ function sqlite(path: string): Engine {
   };
 }
 
-function postgres(connectionString: string): Engine {
+function postgres(connectionString: string, options?: PostgresPoolOptions): Engine {
   // int8 as number: epochs (ms) and counters stay far below 2^53.
   pg.types.setTypeParser(pg.types.builtins.INT8, Number);
-  const pool = new pg.Pool({ connectionString, max: 10 });
-  // A connection that the server ends is told of by an event as well, and one that nobody hears ends the process:
-  // by the pool while nobody uses the connection, by the connection itself while somebody does. Whoever uses it is
-  // told by the failure of the next statement, and the pool opens another one.
-  const ended = () => undefined;
-  pool.on('error', ended);
-  pool.on('connect', (client) => client.on('error', ended));
-  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+  const db = new Kysely<Schema>({
+    dialect: new PostgresDialect({ pool: createPostgresPool(connectionString, options) }),
+  });
   return {
     dialect: 'postgres',
     db,

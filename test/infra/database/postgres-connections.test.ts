@@ -1,7 +1,10 @@
-import { sql } from 'kysely';
+import { Kysely, PostgresDialect, sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Database, openDatabase } from '../../../src/infra/database/database.ts';
+import { createPostgresPool } from '../../../src/infra/database/postgres-pool.ts';
+import type { Schema } from '../../../src/infra/database/schema.ts';
 import { postgresBinDir, startPostgres, type TestPostgres } from '../../helpers/postgres.ts';
+import { startTcpProxy } from '../../helpers/tcp-proxy.ts';
 
 const binDir = postgresBinDir();
 
@@ -57,6 +60,28 @@ describe.skipIf(!binDir)('connections to Postgres that the server ends', () => {
     });
     await expect(transaction).rejects.toThrow();
     await expect(database.ping()).resolves.toBeUndefined();
+    expect(uncaught).toEqual([]);
+  });
+
+  test('one that falls silent: the statement fails in time, no rollback waits behind it, and it is replaced', async () => {
+    const link = await startTcpProxy([Number(new URL(server.url).port)]);
+    const url = new URL(server.url);
+    url.port = String(link.port);
+    const pool = createPostgresPool(url.href, { patienceMs: 500 });
+    const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+    try {
+      const before = await backend(db);
+      link.set('hole');
+      const begun = performance.now();
+      const transaction = db.transaction().execute((tx) => backend(tx));
+      await expect(transaction).rejects.toMatchObject({ code: '08006' });
+      expect(performance.now() - begun).toBeLessThan(900);
+      link.set('pass');
+      expect(await backend(db)).not.toBe(before);
+    } finally {
+      await db.destroy();
+      await link.stop();
+    }
     expect(uncaught).toEqual([]);
   });
 
