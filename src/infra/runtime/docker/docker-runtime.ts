@@ -35,6 +35,9 @@ export interface DockerRuntimeOptions extends EngineRuntimeOptions {
 
 const CREATE_ATTEMPTS = 3;
 const WATCH_RETRY_MS = 1000;
+const CLOSE_MS = 10_000;
+/** It may be back by now. */
+const CLOSE_AWAY_MS = 1000;
 
 /**
  * One container per session on one or more Docker engines. Workers outlive the orchestrator: a new one finds them
@@ -75,10 +78,20 @@ export class DockerRuntime
     );
   }
 
-  /** The workers stay. A network without any goes. */
+  /** The workers stay. A network without any goes, as far as the engine answers: nobody waits long for one that does not. */
   async close(_options: StopOptions): Promise<void> {
-    const hosts = this.#hosts.filter((host) => !this.#lists.isAway(host));
-    await Promise.allSettled(hosts.map((host) => host.close()));
+    const { log } = this.#options;
+    await Promise.all(
+      this.#hosts.map(async (host) => {
+        const patience = AbortSignal.timeout(this.#lists.isAway(host) ? CLOSE_AWAY_MS : CLOSE_MS);
+        await host.close(patience).catch((error: unknown) => {
+          log.warn(
+            { host: host.name, error: messageOf(error) },
+            'the network of the workers may be left over',
+          );
+        });
+      }),
+    );
   }
 
   get image(): string {

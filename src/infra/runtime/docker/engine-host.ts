@@ -71,7 +71,7 @@ export class EngineHost {
     this.#patient = engineClient(host, null);
     this.#observer = new ContainerObserver(this.#docker, host.name, clock);
     this.#gate = new StartGate(options.startsAtOnce ?? STARTS_AT_ONCE);
-    this.#network = new WorkerNetwork(this.#docker, options.fleetId);
+    this.#network = new WorkerNetwork(this.#docker, options.fleetId, clock);
     this.#images = new ImagePull(this.#patient, host.name, clock, log);
   }
 
@@ -170,10 +170,10 @@ export class EngineHost {
     }
   }
 
-  /** Gives up pulls, and takes the workers' network away, unless somebody is still on it. */
-  async close(): Promise<void> {
+  /** Gives up pulls, and takes the workers' network away, unless there are workers. */
+  async close(signal: AbortSignal): Promise<void> {
     this.#images.close();
-    await this.#ask(() => this.#network.remove());
+    await this.#ask(() => this.#network.remove(signal));
   }
 
   async #start(spec: WorkerSpec, waiting: EnsureOptions): Promise<ObservedWorker> {

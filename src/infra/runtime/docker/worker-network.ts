@@ -1,10 +1,17 @@
 import type Docker from 'dockerode';
+import type { Clock } from '../../../kernel/clock.ts';
+import { unavailable } from '../../../kernel/errors.ts';
 import { LABEL, networkName } from './container-spec.ts';
-import { statusOf } from './engine-errors.ts';
+import { reasonOf, statusOf } from './engine-errors.ts';
 import { NetworkId } from './network-id.ts';
 
-/** A network that is used, gone or already being removed is not ours to take away. */
-const LEFT_ALONE = new Set([403, 404, 409]);
+const GONE = 404;
+/** Containers in these states are, or will be, on the network. */
+const PRESENT_STATES = ['created', 'restarting', 'running', 'paused'];
+const RETRY_EVERY_MS = 100;
+/** An engine under load gives the place of a container up a moment later than the container. */
+const DETACH_AFTER_MS = 1000;
+const REMOVED_WITHIN_MS = 5000;
 
 /**
  * The network of a fleet's workers on one engine: on it each reaches the orchestrator and the outside, and no other
@@ -13,11 +20,13 @@ const LEFT_ALONE = new Set([403, 404, 409]);
 export class WorkerNetwork {
   readonly #docker: Docker;
   readonly #fleetId: string;
+  readonly #clock: Clock;
   readonly #id = new NetworkId(() => this.#make());
 
-  constructor(docker: Docker, fleetId: string) {
+  constructor(docker: Docker, fleetId: string, clock: Clock) {
     this.#docker = docker;
     this.#fleetId = fleetId;
+    this.#clock = clock;
   }
 
   /** Makes it if it is not there. */
@@ -30,10 +39,24 @@ export class WorkerNetwork {
     this.#id.forget();
   }
 
-  /** Unless somebody is still on it. */
-  async remove(): Promise<void> {
+  /**
+   * Takes it away, unless a worker is there to use it. What a worker that has gone still holds of it is waited for,
+   * and then taken back.
+   * @throws FlotillaError `network_stays` when the engine keeps it all the same
+   */
+  async remove(signal: AbortSignal): Promise<void> {
     this.forget();
-    for (const id of await this.#present()) await this.#removeUnused(id);
+    const beganAt = this.#clock.monotonicMs();
+    for (;;) {
+      const refused = await this.#removeAll(signal);
+      if (refused === null || (await this.#hasWorkers(signal))) return;
+      const tookMs = this.#clock.monotonicMs() - beganAt;
+      if (tookMs > REMOVED_WITHIN_MS) {
+        throw unavailable('network_stays', `The network of the workers stays: ${reasonOf(refused)}`);
+      }
+      if (tookMs > DETACH_AFTER_MS) await this.#detachGone(signal);
+      await this.#clock.sleep(RETRY_EVERY_MS, signal);
+    }
   }
 
   async #make(): Promise<string> {
@@ -52,19 +75,66 @@ export class WorkerNetwork {
   }
 
   /** The same order for whoever asks. */
-  async #present(): Promise<string[]> {
+  async #present(abortSignal?: AbortSignal): Promise<string[]> {
     const label = [`${LABEL.fleet}=${this.#fleetId}`];
-    const found = await this.#docker.listNetworks({ filters: { label } });
+    const found = await this.#docker.listNetworks({
+      filters: { label },
+      ...(abortSignal === undefined ? {} : { abortSignal }),
+    });
     return found
       .sort((a, b) => a.Created.localeCompare(b.Created) || a.Id.localeCompare(b.Id))
       .map(({ Id }) => Id);
   }
 
-  async #removeUnused(id: string): Promise<void> {
+  /** @returns why one of them is still there; null when none is */
+  async #removeAll(signal: AbortSignal): Promise<unknown> {
+    let refused: unknown = null;
+    for (const id of await this.#present(signal)) refused = (await this.#removeUnused(id, signal)) ?? refused;
+    return refused;
+  }
+
+  /** @returns the engine's refusal; null when the network is gone. Without an answer it throws. */
+  async #removeUnused(id: string, abortSignal?: AbortSignal): Promise<unknown> {
     try {
-      await this.#docker.getNetwork(id).remove();
+      await this.#docker.getNetwork(id).remove(abortSignal === undefined ? {} : { abortSignal });
+      return null;
     } catch (error) {
-      if (!LEFT_ALONE.has(statusOf(error) ?? 0)) throw error;
+      const status = statusOf(error);
+      if (status === null) throw error;
+      return status === GONE ? null : error;
     }
   }
+
+  async #hasWorkers(abortSignal: AbortSignal): Promise<boolean> {
+    const filters = { label: [`${LABEL.fleet}=${this.#fleetId}`], status: PRESENT_STATES };
+    return (await this.#docker.listContainers({ all: true, filters, abortSignal })).length > 0;
+  }
+
+  /** Takes the places of containers back that the engine itself knows no longer. */
+  async #detachGone(signal: AbortSignal): Promise<void> {
+    for (const id of await this.#present(signal)) {
+      const network = this.#docker.getNetwork(id);
+      const { Containers: places = {} } = await network.inspect();
+      for (const { Name: name } of Object.values(places)) {
+        if (await this.#exists(name)) continue;
+        // Whatever comes of it shows in the next removal.
+        await network.disconnect({ Container: name, Force: true }).catch(answered);
+      }
+    }
+  }
+
+  async #exists(container: string): Promise<boolean> {
+    try {
+      await this.#docker.getContainer(container).inspect();
+      return true;
+    } catch (error) {
+      if (statusOf(error) !== GONE) throw error;
+      return false;
+    }
+  }
+}
+
+/** Passes over an answer, but not over the lack of one. */
+function answered(error: unknown): void {
+  if (statusOf(error) === null) throw error;
 }
