@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { FlakyReporter } from './test/flaky-reporter.ts';
 
 export default defineConfig({
   test: {
@@ -15,6 +16,8 @@ export default defineConfig({
     // Real processes are killed at real moments, on machines that others use too. A retry is shown in the report.
     retry: process.env.CI ? 2 : 0,
     // CI counts from a file what it says in its last line.
-    reporters: process.env.CI ? ['default', ['json', { outputFile: '.cache/vitest.json' }]] : ['default'],
+    reporters: process.env.CI
+      ? ['default', new FlakyReporter(), ['json', { outputFile: '.cache/vitest.json' }]]
+      : ['default'],
   },
 });

@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { FlakyReporter } from '../flaky-reporter.ts';
 
 /** With real engines in namespaces of their own, one file at a time: `npm run test:swarm`. */
 export default defineConfig({
@@ -15,7 +16,7 @@ export default defineConfig({
     // As in the other suites: a retry is shown in the report.
     retry: process.env.CI ? 1 : 0,
     reporters: process.env.CI
-      ? ['default', ['json', { outputFile: '.cache/vitest-swarm.json' }]]
+      ? ['default', new FlakyReporter(), ['json', { outputFile: '.cache/vitest-swarm.json' }]]
       : ['default'],
   },
 });
