@@ -11,7 +11,7 @@ import { createDeletedSessions } from '../infra/redis/deleted-sessions.ts';
 import { createHeartbeats } from '../infra/redis/heartbeats-store.ts';
 import { createInboundSeen } from '../infra/redis/inbound-seen.ts';
 import { RedisLeaderLease } from '../infra/redis/leader-lease.ts';
-import { createMoveStore } from '../infra/redis/placement-stores.ts';
+import { createMoveStore, createWaitingWorkers } from '../infra/redis/placement-stores.ts';
 import { createProfileDirectory } from '../infra/redis/profile-directory.ts';
 import { PubSubSignals } from '../infra/redis/pubsub-signals.ts';
 import { createQrStore } from '../infra/redis/qr-store.ts';
@@ -19,19 +19,21 @@ import type { ScriptRunner } from '../infra/redis/scripts.ts';
 import { createWorkerMailbox } from '../infra/redis/worker-mailbox.ts';
 import type { AnyRuntime } from '../infra/runtime/registry.ts';
 import type { Clock } from '../kernel/clock.ts';
-import { messageOf } from '../kernel/errors.ts';
 import type { Service } from '../kernel/lifecycle.ts';
 import type { Logger } from '../kernel/log.ts';
 import { AuthState } from '../services/auth-state/auth-state.ts';
 import { EventFeed } from '../services/events/event-feed.ts';
 import { StoredEventLog } from '../services/events/event-log.ts';
 import type { EventLog } from '../services/events/ports.ts';
-import { FleetActions, STOP_GRACE_MS } from '../services/fleet/actions.ts';
+import { type FleetActionDeps, FleetActions, STOP_GRACE_MS } from '../services/fleet/actions.ts';
+import { GoneWorkers } from '../services/fleet/gone-workers.ts';
 import { Migrations } from '../services/fleet/migrations.ts';
 import { FleetNodes } from '../services/fleet/nodes.ts';
 import { Observer } from '../services/fleet/observation.ts';
 import type { FleetBinder, FleetOutbox } from '../services/fleet/ports.ts';
 import { FleetRunner } from '../services/fleet/runner.ts';
+import { Succession } from '../services/fleet/succession.ts';
+import { Turns } from '../services/fleet/turns.ts';
 import { type WorkerSpecSettings, workerSpec } from '../services/fleet/worker-specs.ts';
 import { SessionCreator } from '../services/sessions/create-session.ts';
 import type { AlertRaiser, ReceiptRecorder, SessionBinder } from '../services/sessions/ports.ts';
@@ -118,6 +120,11 @@ export interface Fleet {
 }
 
 const DEFAULT_PROVIDER = 'baileys';
+/**
+ * So soon somebody else leads after a leader has died. One that only stood still for so long loses the lead as well,
+ * which does no harm: what would hurt under another leader is refused (`fence`).
+ */
+const LEAD_MS = 1500;
 
 /** Sessions, their workers and what workers say. */
 export function composeFleet(options: FleetOptions): Fleet {
@@ -137,7 +144,9 @@ export function composeFleet(options: FleetOptions): Fleet {
   const { onConnected } = options;
   const shared = { store, binder: allocation, alerts: options.alerts, events, fleet: signals, clock };
   const nodes = new FleetNodes({ runtime, wishes: createNodeWishStore(database), fleet: signals });
-  const migrations = new Migrations({ ...shared, nodes, moves: createMoveStore(redis), log });
+  const prepares = runtime.prepare !== undefined;
+  const migrations = new Migrations({ ...shared, nodes, moves: createMoveStore(redis), prepares, log });
+  const waiting = createWaitingWorkers(redis);
   const states = new SessionStates({
     store,
     onChange: (sessionId, from, to) => migrations.observe(sessionId, from, to),
@@ -169,6 +178,10 @@ export function composeFleet(options: FleetOptions): Fleet {
     log,
   });
   const { upgrades, ...upgrading } = composeUpgrades(options);
+  const specs: Pick<FleetActionDeps, 'specFor' | 'imageFor'> = {
+    specFor: (session, binding, epoch, image) => workerSpec(session, binding, epoch, image, options.worker),
+    imageFor: (session) => upgrades.imageFor(session),
+  };
   const actions = new FleetActions({
     ...shared,
     runtime,
@@ -180,12 +193,12 @@ export function composeFleet(options: FleetOptions): Fleet {
     commands,
     deleted,
     migrations,
+    succession: new Succession({ ...shared, ...specs, runtime, outbox, waiting, migrations }),
     loggedOut: (sessionId, reason) => reports.loggedOut(sessionId, reason),
     closedNodes: () => nodes.closed(),
     eraseAuth: (sessionId) => auth.erase(sessionId),
     eraseTraces: async (sessionId) => await runtime.removeLogs?.(sessionId),
-    specFor: (session, binding, epoch, image) => workerSpec(session, binding, epoch, image, options.worker),
-    imageFor: (session) => upgrades.imageFor(session),
+    ...specs,
     policy,
     log,
   });
@@ -206,7 +219,7 @@ export function composeFleet(options: FleetOptions): Fleet {
     clock,
     holder: randomUUID(),
     ...(options.place === undefined ? {} : { place: options.place }),
-    ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
+    leaseMs: options.leaseMs ?? LEAD_MS,
   });
   const runner = new FleetRunner({
     runtime,
@@ -225,14 +238,7 @@ export function composeFleet(options: FleetOptions): Fleet {
     log,
   });
   const conductor = upgrading.conductor({ lease, sessions, fleet: signals });
-  /** The next leader need not wait for what is known to be gone. If it cannot be told, it waits. */
-  const forgetWorkers = async (sessionIds: readonly string[]): Promise<void> => {
-    try {
-      await Promise.all(sessionIds.map((sessionId) => heartbeats.forget(sessionId)));
-    } catch (error) {
-      log.debug({ error: messageOf(error) }, 'the end of workers could not be noted');
-    }
-  };
+  const gone = new GoneWorkers({ heartbeats, store, states, log });
   const logs = runtime.logs ? { logs: runtime.logs.bind(runtime) } : null;
   return {
     sessions,
@@ -246,7 +252,7 @@ export function composeFleet(options: FleetOptions): Fleet {
       nodeRoutes({ nodes, migrations, sessions }),
       upgrading.routes,
       workerEventRoutes({ reports }),
-      workerAuthRoutes({ auth }),
+      workerAuthRoutes({ auth, turns: new Turns({ store, waiting, clock }) }),
       eventRoutes({ feed: options.feed, stopping: options.stopping }),
     ],
     async rebindProxy(proxy) {
@@ -258,8 +264,9 @@ export function composeFleet(options: FleetOptions): Fleet {
       async start() {
         await auth.verifyKey();
         await runtime.open();
-        await forgetWorkers(runtime.leftBehind ?? []);
+        const givenUp = gone.giveUp(runtime.leftBehind ?? []);
         await runner.start();
+        await givenUp;
         await conductor.start();
       },
       async stop() {
@@ -267,7 +274,7 @@ export function composeFleet(options: FleetOptions): Fleet {
         await runner.stop();
         const own = runtime.leftBehind ? await runtime.list() : [];
         await runtime.close({ graceMs: STOP_GRACE_MS });
-        await forgetWorkers(own.map(({ sessionId }) => sessionId));
+        await gone.forget(own.map(({ sessionId }) => sessionId));
         await runner.resign();
       },
     },

@@ -40,7 +40,7 @@ export async function startFleet(
   };
   const waiting = await Promise.all(Array.from({ length: spare }, (_, index) => create(index)));
   for (const id of waiting) await api.insist('POST', `/api/sessions/${id}/stop`, {}, signal);
-  await until(async () => (await countStates(api)).get('stopped') === spare, signal);
+  await until(async () => ((await countStates(api)).get('stopped') ?? 0) === spare, signal);
   const running = await Promise.all(Array.from({ length: sessions }, (_, index) => create(index + spare)));
   await until(async () => (await countStates(api)).get('connected') === sessions, signal);
   return { running, waiting };

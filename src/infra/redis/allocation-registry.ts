@@ -42,11 +42,13 @@ export class RedisBindingRegistry implements BindingRegistry {
   }
 
   async release(sessionId: string, options: ReleaseOptions): Promise<Binding | null> {
-    const raw = await this.#run('release', [
+    const places = [...inventoryKeys, keys.runnerLeader];
+    const raw = await this.#scripts.run('release', places, [
       sessionId,
       flag(options.keepProfile),
       flag(options.holdProfile),
       this.#caps.sessionsPerProxy,
+      options.fence ?? '',
     ]);
     return typeof raw === 'string' ? bindingOf(sessionId, raw) : null;
   }

@@ -110,8 +110,14 @@ export class RedisOutboxStore implements OutboxStore {
     return kind === 'stale' ? { kind } : { kind: 'touched', leaseMs, lost };
   }
 
-  async takeOwnership(sessionId: string): Promise<number> {
-    return Number(await this.#scripts.run('outbox-own', [keys.owner(sessionId)], [this.#offset()]));
+  async takeOwnership(sessionId: string, fence?: number): Promise<number> {
+    const places = [keys.owner(sessionId), keys.runnerLeader];
+    return Number(await this.#scripts.run('outbox-own', places, [this.#offset(), fence ?? '']));
+  }
+
+  async handOver(sessionId: string, epoch: number, fence?: number): Promise<boolean> {
+    const places = [keys.owner(sessionId), keys.runnerLeader];
+    return Number(await this.#scripts.run('outbox-hand-over', places, [epoch, fence ?? ''])) === 1;
   }
 
   async epoch(sessionId: string): Promise<number> {

@@ -9,9 +9,16 @@ const run = promisify(execFile);
 const KILL_TIMEOUT_MS = 5000;
 const LOOK_EVERY_MS = 20;
 
+/** What was recorded of a process that has run. */
+export interface LeftRecord {
+  name: string;
+  /** As it was given; empty in the records of older releases. */
+  note: string;
+}
+
 /**
- * One small file per running worker: its process id and when that process started. A process id alone would be
- * given to another program some day, and that one must not be killed.
+ * One small file per running worker: its process id and when that process started, and a line for the caller. A
+ * process id alone would be given to another program some day, and that one must not be killed.
  */
 export class ProcessRecords {
   readonly #dir: string;
@@ -22,12 +29,12 @@ export class ProcessRecords {
     this.#clock = clock;
   }
 
-  async save(name: string, pid: number): Promise<void> {
+  async save(name: string, pid: number, note: string): Promise<void> {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     const started = await startOf(pid);
     if (started === null) return; // it has ended already
     const path = join(this.#dir, `${name}.pid`);
-    await writeFile(`${path}.new`, `${pid} ${started}\n`, { mode: 0o600 });
+    await writeFile(`${path}.new`, `${pid} ${started}\n${note}\n`, { mode: 0o600 });
     await rename(`${path}.new`, path);
   }
 
@@ -37,22 +44,24 @@ export class ProcessRecords {
 
   /**
    * Kills every recorded process that still runs, and waits until it is gone.
-   * @returns all names, and how many of them still ran
+   * @returns all of them, and how many still ran
    */
-  async killAll(): Promise<{ names: string[]; killed: number }> {
+  async killAll(): Promise<{ left: LeftRecord[]; killed: number }> {
     let killed = 0;
-    const files = await this.#files();
-    for (const file of files) {
+    const left: LeftRecord[] = [];
+    for (const file of await this.#files()) {
       const path = join(this.#dir, file);
-      const [pidText = '', ...rest] = (await readFile(path, 'utf8')).trim().split(' ');
+      const [line = '', note = ''] = (await readFile(path, 'utf8')).split('\n');
+      const [pidText = '', ...rest] = line.trim().split(' ');
       const pid = Number(pidText);
       if (Number.isInteger(pid) && pid > 1 && (await startOf(pid)) === rest.join(' ')) {
         await this.#kill(pid, rest.join(' '));
         killed += 1;
       }
       await rm(path, { force: true });
+      left.push({ name: file.slice(0, -'.pid'.length), note });
     }
-    return { names: files.map((file) => file.slice(0, -'.pid'.length)), killed };
+    return { left, killed };
   }
 
   async #files(): Promise<string[]> {

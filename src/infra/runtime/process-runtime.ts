@@ -6,6 +6,7 @@ import { conflict } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type {
   ImageSource,
+  LeftWorker,
   LogSource,
   ObservedWorker,
   OwnWorkersOnly,
@@ -55,7 +56,7 @@ const OUTPUT_GRACE_MS = 500;
 export class ProcessRuntime
   implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, ImageSource, OwnWorkersOnly
 {
-  leftBehind: readonly string[] = [];
+  leftBehind: readonly LeftWorker[] = [];
   readonly image = BUILT_IN;
   readonly #options: ProcessRuntimeOptions;
   readonly #workers = new Map<string, Running>();
@@ -82,8 +83,11 @@ export class ProcessRuntime
 
   /** Kills what an earlier run left behind, so that no session runs twice. */
   async open(): Promise<void> {
-    const { names, killed } = await this.#records.killAll();
-    this.leftBehind = names.map(sessionOfRecord);
+    const { left, killed } = await this.#records.killAll();
+    this.leftBehind = left.map(({ name, note }) => ({
+      sessionId: sessionOfRecord(name),
+      epoch: Number(note),
+    }));
     if (killed > 0) this.#options.log.warn({ killed }, 'workers of an earlier run were still there');
   }
 
@@ -164,8 +168,9 @@ export class ProcessRuntime
     const worker: Running = { spec, child, log, startedAt, ended: Promise.resolve(), end: null };
     worker.ended = this.#untilEnd(worker);
     this.#workers.set(spec.sessionId, worker);
-    if (child.pid !== undefined) await this.#records.save(recordName(spec.sessionId), child.pid);
-    if (worker.end) await this.#records.remove(recordName(spec.sessionId));
+    const { sessionId, epoch } = spec;
+    if (child.pid !== undefined) await this.#records.save(recordName(sessionId), child.pid, String(epoch));
+    if (worker.end) await this.#records.remove(recordName(sessionId));
     return worker;
   }
 

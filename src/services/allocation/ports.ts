@@ -33,6 +33,8 @@ export interface ReleaseOptions {
   keepProfile: boolean;
   /** With `keepProfile: false`: the profile is put aside, and `nextProfiles` does not offer it. */
   holdProfile?: boolean;
+  /** Of the lead under which this was planned: refused if another runner leads by now, which may have started a worker. */
+  fence?: number;
 }
 
 export interface ReconcileOptions {

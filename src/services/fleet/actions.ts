@@ -17,13 +17,21 @@ import type {
 import type { SessionStates } from '../sessions/session-states.ts';
 import type { WorkerCommands } from '../sessions/worker-commands.ts';
 import type { Migrations } from './migrations.ts';
-import type { FleetBinder, FleetBinding, FleetOutbox, WorkerRuntime, WorkerSpec } from './ports.ts';
+import type {
+  FleetBinder,
+  FleetBinding,
+  FleetOutbox,
+  SuccessorSource,
+  WorkerRuntime,
+  WorkerSpec,
+} from './ports.ts';
 import { SessionReasons } from './session-reasons.ts';
 import { StartFailures } from './start-failures.ts';
 import { StartProgress } from './start-progress.ts';
+import type { Succession } from './succession.ts';
 
 export interface FleetActionDeps {
-  runtime: WorkerRuntime;
+  runtime: WorkerRuntime & Partial<SuccessorSource>;
   binder: FleetBinder;
   outbox: FleetOutbox;
   store: SessionStore;
@@ -34,6 +42,7 @@ export interface FleetActionDeps {
   commands: WorkerCommands;
   deleted: DeletedSessions;
   migrations: Migrations;
+  succession: Succession;
   events: EventLog;
   /** A worker said by its exit code alone that the device was unlinked. */
   loggedOut(sessionId: string, reason: string | null): Promise<void>;
@@ -77,22 +86,34 @@ export class FleetActions {
   }
 
   /**
+   * @param lead the fencing number under which it was planned: what would hurt under another leader is refused by
+   *   Redis then, however long this process stood still in between
    * @param signal aborted when the runner stops
    * @returns whether something was changed, so that another look makes sense at once
    */
-  async run(action: SessionAction, signal?: AbortSignal): Promise<boolean> {
+  async run(action: SessionAction, lead?: number, signal?: AbortSignal): Promise<boolean> {
     const { sessionId } = action;
     switch (action.type) {
       case 'allocate':
         return await this.#allocate(sessionId);
       case 'start':
-        return await this.#start(sessionId, action.node ?? null, signal);
+        return await this.#start(sessionId, action.node ?? null, lead, signal);
       case 'hold':
         await this.reasons.hold(sessionId, action.reason);
         return false;
       case 'explain':
         await this.reasons.explain(sessionId, action.reason);
         return false;
+      case 'replace': {
+        const start = (epoch: number) => this.#start(sessionId, action.node, lead, signal, epoch);
+        const options = { graceMs: STOP_GRACE_MS, lead, signal, start };
+        return await this.#deps.succession.replace(sessionId, action.node, options);
+      }
+      case 'stay':
+        return await this.#deps.succession.stay(sessionId, action.reason);
+      case 'discard':
+        await this.#deps.runtime.discard?.(sessionId);
+        return true;
       case 'move':
         return await this.#deps.migrations.leave(sessionId, action.fromNode);
       case 'stop':
@@ -102,7 +123,7 @@ export class FleetActions {
       case 'unlink':
         return await this.#unlink(sessionId);
       case 'release':
-        return await this.#release(sessionId, action.keepProfile);
+        return await this.#release(sessionId, action.keepProfile, lead);
       case 'restart':
         return await this.#restart(action);
       case 'fail':
@@ -110,7 +131,7 @@ export class FleetActions {
       case 'settle':
         return await this.#settle(sessionId, action.state, action.reason);
       case 'erase':
-        return await this.#erase(sessionId);
+        return await this.#erase(sessionId, lead);
     }
   }
 
@@ -141,14 +162,21 @@ export class FleetActions {
   /**
    * The epoch is taken first and written with the state: from then on every older worker is refused, and a
    * second runner that does the same ends with another epoch, of which the higher one wins everywhere.
+   * @param begun an epoch that was taken already
    */
-  async #start(sessionId: string, node: string | null, signal: AbortSignal | undefined): Promise<boolean> {
+  async #start(
+    sessionId: string,
+    node: string | null,
+    lead: number | undefined,
+    signal: AbortSignal | undefined,
+    begun?: number,
+  ): Promise<boolean> {
     const { binder, store, states, outbox, heartbeats, qrCodes, runtime, migrations, log } = this.#deps;
     const session = await store.find(sessionId);
     const binding = await binder.binding(sessionId);
     if (!session || !isWanted(session) || !binding) return false;
     const image = await this.#deps.imageFor(session);
-    const epoch = await outbox.takeOwnership(sessionId);
+    const epoch = begun ?? (await outbox.takeOwnership(sessionId, lead));
     await heartbeats.forget(sessionId);
     await qrCodes.clear(sessionId);
     const entered = await states.enter(sessionId, 'starting', {
@@ -203,12 +231,16 @@ export class FleetActions {
     return false;
   }
 
-  async #release(sessionId: string, keepProfile: boolean): Promise<boolean> {
+  async #release(sessionId: string, keepProfile: boolean, lead: number | undefined): Promise<boolean> {
     const { binder, store } = this.#deps;
     const session = await store.find(sessionId);
     // A person started it again since the plan was made.
     if (session && isWanted(session) && session.proxy !== null) return false;
-    await binder.release(sessionId, { keepProfile, holdProfile: !keepProfile });
+    await binder.release(sessionId, {
+      keepProfile,
+      holdProfile: !keepProfile,
+      ...(lead === undefined ? {} : { fence: lead }),
+    });
     if (session) await store.update(sessionId, { proxy: null }, {}, this.#now());
     return true;
   }
@@ -261,12 +293,12 @@ export class FleetActions {
   }
 
   /** The row goes last: until then every step is done again after a crash. */
-  async #erase(sessionId: string): Promise<boolean> {
+  async #erase(sessionId: string, lead: number | undefined): Promise<boolean> {
     const { store, outbox, binder, qrCodes, mailbox, heartbeats, events } = this.#deps;
     const session = await store.find(sessionId);
     if (session?.desired !== 'deleted') return false;
     // Fences a worker that nobody sees any more, whatever it still wants to write.
-    await outbox.takeOwnership(sessionId);
+    await outbox.takeOwnership(sessionId, lead);
     await outbox.clear(sessionId, 'session_deleted');
     await binder.releaseProfile(sessionId, { hold: true });
     await this.#deps.eraseAuth(sessionId);

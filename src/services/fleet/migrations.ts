@@ -1,5 +1,5 @@
 import type { PlannedMove } from '../../domain/fleet-model.ts';
-import { isResting, isWanted, type SessionState } from '../../domain/session-state.ts';
+import { hasWorker, isResting, isWanted, type SessionState } from '../../domain/session-state.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { conflict, messageOf, notFound } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
@@ -14,19 +14,26 @@ export interface MigrationsDeps {
   store: Pick<SessionStore, 'find' | 'update'>;
   events: EventLog;
   fleet: FleetSignal;
+  /** Successors can be prepared while the session goes on. */
+  prepares: boolean;
   clock: Clock;
   log: Logger;
 }
 
 /** What nobody finished in this time is forgotten. */
 const FORGOTTEN_MS = 10 * 60_000;
+/** So long a session is left on a draining node that could not leave it. */
+const TRIED_AGAIN_MS = 15_000;
 
 /**
  * Moves sessions to other nodes. A move is a restart that has a place to go to: the generation goes up, so that
- * the runner stops the old worker, sees it gone, and starts a new one under a new epoch. The binding stays.
+ * the runner stops the old worker, sees it gone, and starts a new one under a new epoch. The binding stays. Where a
+ * successor can be prepared on the new node, the generation goes up when it is ready, and not before.
  */
 export class Migrations {
   readonly #deps: MigrationsDeps;
+  /** When a session could not leave its node, by the monotonic clock. */
+  readonly #stayedAt = new Map<string, number>();
 
   constructor(deps: MigrationsDeps) {
     this.#deps = deps;
@@ -63,8 +70,25 @@ export class Migrations {
 
   /** Off a draining node, wherever there is room. @returns whether anything was changed */
   async leave(sessionId: string, fromNode: string): Promise<boolean> {
-    const session = await this.#deps.store.find(sessionId);
+    const { store, clock } = this.#deps;
+    const stayedAt = this.#stayedAt.get(sessionId);
+    if (stayedAt !== undefined && clock.monotonicMs() - stayedAt < TRIED_AGAIN_MS) return false;
+    const session = await store.find(sessionId);
     return session !== null && isWanted(session) && (await this.#begin(session, fromNode, null, {}));
+  }
+
+  /** The session stays where it is, and people are told why. Its worker never noticed. */
+  async calledOff(sessionId: string, generation: number, reason: string): Promise<void> {
+    const { moves, store, events, clock, log } = this.#deps;
+    const move = await moves.find(sessionId);
+    if (move?.generation !== generation) return;
+    await moves.drop(sessionId);
+    this.#stayedAt.set(sessionId, clock.monotonicMs());
+    log.warn({ sessionId, reason }, 'a session could not migrate');
+    const { fromNode, node } = move;
+    await events.record({ type: 'session.migration_failed', sessionId, data: { fromNode, node, reason } });
+    const guard = { generation: generation - 1, desired: 'running' as const };
+    await store.update(sessionId, { reason: `stays where it is: ${reason}` }, guard, toIso(clock.nowMs()));
   }
 
   /** The new worker is about to be started. */
@@ -133,12 +157,22 @@ export class Migrations {
     const generation = session.generation + 1;
     const fresh = { generation, fromNode, node, askedAt, offlineAt: null, epoch: null, toNode: null };
     await moves.save(session.id, fresh);
+    const data = { wish: 'migrate', fromNode, node };
+    if (this.#isPrepared(session, fromNode, node)) {
+      await events.record({ type: 'session.wish', sessionId: session.id, data });
+      fleet.wake();
+      return true;
+    }
     const guard = { generation: session.generation, desired: 'running' as const };
     if (!(await store.update(session.id, { ...patch, generation }, guard, toIso(askedAt)))) return false;
-    const data = { wish: 'migrate', fromNode, node };
     await events.record({ type: 'session.wish', sessionId: session.id, data });
     fleet.wake();
     return true;
+  }
+
+  /** Whether the old worker goes on until the new one is ready. On its own node it is simply restarted. */
+  #isPrepared({ state }: SessionRecord, fromNode: string | null, node: string | null): boolean {
+    return this.#deps.prepares && fromNode !== null && node !== fromNode && hasWorker(state);
   }
 
   /** @param connected false for one that has to be paired first, and had no connection to lose */

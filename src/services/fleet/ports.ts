@@ -72,6 +72,28 @@ export interface WorkerRuntime {
   watch(signal: AbortSignal): AsyncIterable<RuntimeHint>;
 }
 
+/**
+ * A runtime that can start a worker beside the one that it is to follow. It shows as `successor` of that one, and as
+ * the worker itself when that one was removed; `remove` takes both away.
+ */
+export interface SuccessorSource {
+  /**
+   * Starts the worker of this epoch on `spec.node`; until its epoch has begun it waits by itself. `ensure` of the
+   * same epoch makes it the session's worker. One of another epoch is removed first. Resolves when its process runs.
+   */
+  prepare(spec: WorkerSpec & { node: string }, options?: EnsureOptions): Promise<void>;
+  /** Removes the successor of this epoch, or whatever there is; at once when there is none. */
+  discard(sessionId: string, epoch?: number): Promise<void>;
+}
+
+/** Which successors have arrived where they wait. */
+export interface WaitingWorkers {
+  /** Holds for a minute. */
+  arrived(sessionId: string, epoch: number): Promise<void>;
+  has(sessionId: string, epoch: number): Promise<boolean>;
+  forget(sessionId: string): Promise<void>;
+}
+
 /** A place that workers run on, as its runtime sees it. */
 export interface RuntimeNode {
   name: string;
@@ -102,7 +124,7 @@ export interface NodeWishStore {
 
 /** A session on its way to another node. Times are ms by the wall clock. */
 export interface Move {
-  /** The generation that starts on the new node. */
+  /** The generation that starts on the new node: the next one until its worker was prepared there. */
   generation: number;
   fromNode: string | null;
   /** The node that was asked for; null for any. */
@@ -161,10 +183,16 @@ export interface RuntimeLifecycle {
   close(options: StopOptions): Promise<void>;
 }
 
+/** A worker that an earlier run has left. */
+export interface LeftWorker {
+  sessionId: string;
+  epoch: number;
+}
+
 /** A runtime that shows only the workers that this process has started; others may run beside them. */
 export interface OwnWorkersOnly {
-  /** Sessions whose workers an earlier run has left; since `open` they are known to be gone. */
-  readonly leftBehind: readonly string[];
+  /** Since `open` they are known to be gone. */
+  readonly leftBehind: readonly LeftWorker[];
 }
 
 /** The right to lead, for a while, over all orchestrators. */
@@ -188,7 +216,11 @@ export interface FleetBinder {
     pinnedProxy: string | null;
     direct: boolean;
   }): Promise<{ ok: true; binding: FleetBinding } | { ok: false; code: string }>;
-  release(sessionId: string, options: { keepProfile: boolean; holdProfile?: boolean }): Promise<unknown>;
+  /** @param options.fence of the lead under which this was planned: rejects if another runner leads by now */
+  release(
+    sessionId: string,
+    options: { keepProfile: boolean; holdProfile?: boolean; fence?: number },
+  ): Promise<unknown>;
   releaseProfile(sessionId: string, options: { hold: boolean }): Promise<unknown>;
   binding(sessionId: string): Promise<FleetBinding | null>;
   bindings(): Promise<FleetBinding[]>;
@@ -205,8 +237,18 @@ export interface FleetBinding {
 
 /** The part of the outbox that the runner needs. */
 export interface FleetOutbox {
-  /** Fences every older worker. @returns the new epoch */
-  takeOwnership(sessionId: string): Promise<number>;
+  /**
+   * Fences every older worker.
+   * @param fence of the lead under which this was planned: rejects if another runner leads by now
+   * @returns the new epoch
+   */
+  takeOwnership(sessionId: string, fence?: number): Promise<number>;
+  /**
+   * Makes a successor the owner, which fences every older worker.
+   * @param fence as for `takeOwnership`
+   * @returns false if this epoch or a later one has begun already
+   */
+  handOver(sessionId: string, epoch: number, fence?: number): Promise<boolean>;
   /** Takes everything out of a deleted session's queue. */
   clear(sessionId: string, reason: string): Promise<number>;
 }

@@ -56,7 +56,7 @@ export class FleetRunner implements Service {
   readonly #provisioning: Loop;
   readonly #monitor: Loop;
   /** Sessions with actions under way → the start among them. */
-  readonly #busy = new Map<string, Extract<FleetAction, { type: 'start' }> | null>();
+  readonly #busy = new Map<string, Extract<FleetAction, { type: 'start' | 'replace' }> | null>();
   readonly #underWay = new Set<Promise<void>>();
   #abort: AbortController | undefined;
   #watching: Promise<void> | undefined;
@@ -244,7 +244,8 @@ export class FleetRunner implements Service {
 
   /** @param fence the lease that the plan was made under; null for what needs none */
   #launch(sessionId: string, chain: readonly SessionAction[], fence: number | null): void {
-    this.#busy.set(sessionId, chain.find((action) => action.type === 'start') ?? null);
+    const start = chain.find((action) => action.type === 'start' || action.type === 'replace');
+    this.#busy.set(sessionId, start ?? null);
     const task = this.#carryOut(sessionId, chain, fence).finally(() => {
       this.#busy.delete(sessionId);
       this.#underWay.delete(task);
@@ -258,7 +259,7 @@ export class FleetRunner implements Service {
     for (const action of chain) {
       if (fence !== null && lease.fence !== fence) return;
       try {
-        changed = (await actions.run(action, this.#abort?.signal)) || changed;
+        changed = (await actions.run(action, fence ?? undefined, this.#abort?.signal)) || changed;
       } catch (error) {
         // The next pass sees what came of it, and plans again.
         log.warn({ sessionId, action: action.type, error: messageOf(error) }, 'an action failed');

@@ -71,7 +71,7 @@ export class Outbox {
   /**
    * Promises and queues tasks, in order. They are in SQL before they are queued, and queued before this returns;
    * if it fails between the two, a repeat of the call heals it, and so does the recovery pass.
-   * @throws FlotillaError `session_not_found` for a deleted session, `redis_full`; errors of SQL and Redis
+   * @throws FlotillaError `session_not_found` for a deleted session, `redis_full`, `ledger_behind`; errors of SQL and Redis
    */
   async enqueue(sessionId: string, tasks: readonly OutboxTask[]): Promise<EnqueueResult> {
     this.#room.assertRoom();
@@ -160,11 +160,22 @@ export class Outbox {
     return { leaseMs: outcome.leaseMs };
   }
 
-  /** Fences every worker that was started before. @returns the new epoch */
-  async takeOwnership(sessionId: string): Promise<number> {
-    const epoch = await this.#store.takeOwnership(sessionId);
+  /**
+   * Fences every worker that was started before.
+   * @param fence of the lead under which this was planned: refused if another runner leads by now
+   * @returns the new epoch
+   */
+  async takeOwnership(sessionId: string, fence?: number): Promise<number> {
+    const epoch = await this.#store.takeOwnership(sessionId, fence);
     this.#wakeUps.publish(sessionId);
     return epoch;
+  }
+
+  /** As `takeOwnership`, for an epoch that was given out before. @returns false if it has begun or is over */
+  async handOver(sessionId: string, epoch: number, fence?: number): Promise<boolean> {
+    if (!(await this.#store.handOver(sessionId, epoch, fence))) return false;
+    this.#wakeUps.publish(sessionId);
+    return true;
   }
 
   /** The epoch of the present owner; 0 if there never was one. */

@@ -116,7 +116,10 @@ export interface OutboxStore {
     claimId: string;
     raws: readonly string[];
   }): Promise<TouchOutcome>;
-  takeOwnership(sessionId: string): Promise<number>;
+  /** @param fence of the lead under which this was planned: refused if another runner leads by now */
+  takeOwnership(sessionId: string, fence?: number): Promise<number>;
+  /** Makes this epoch the owner's; false, and nothing is changed, if it or a later one has begun already. */
+  handOver(sessionId: string, epoch: number, fence?: number): Promise<boolean>;
   /** 0 if nobody ever owned it. */
   epoch(sessionId: string): Promise<number>;
   counts(sessionId: string): Promise<OutboxCounts>;
@@ -174,7 +177,7 @@ export interface KeptDelays {
 
 /** Whether the queues may grow. */
 export interface RoomForTasks {
-  /** @throws FlotillaError `redis_full` */
+  /** @throws FlotillaError `redis_full`, `ledger_behind` */
   assertRoom(): void;
 }
 

@@ -33,7 +33,11 @@ if not (mine or succeeds or first or holder == '') then
 end
 local taken = not (mine or succeeds or holder == '') and (holder or last > 0)
 -- A holder that lets its lease run out gets a new number, also if nobody else had it in between.
-if not mine or until_ms <= now then redis.call('HINCRBY', KEYS[1], 'fence', 1) end
+-- Numbers grow with the time, so that after a loss of data none comes again that a stalled leader may still hold.
+if not mine or until_ms <= now then
+  local fence = math.max(tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') + 1, now)
+  redis.call('HSET', KEYS[1], 'fence', string.format('%d', fence))
+end
 redis.call('HDEL', KEYS[1], 'lostAt')
 redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'place', ARGV[3], 'startedAt', ARGV[4], 'untilMs', now + lease)
 return { tonumber(redis.call('HGET', KEYS[1], 'fence')), now, taken and 1 or 0 }

@@ -1,9 +1,14 @@
 #!lua flags=allow-oom
 -- Takes a session's binding away: the mirror of allocate.lua. Does nothing twice.
--- KEYS  as in lib/inventory.lua
--- ARGV  1 session id, 2 '1' to keep the profile, 3 '1' to put the profile aside, 4 sessions per proxy
+-- KEYS  as in lib/inventory.lua, and as the last one the leader
+-- ARGV  1 session id, 2 '1' to keep the profile, 3 '1' to put the profile aside, 4 sessions per proxy,
+--       5 fencing number of the lead under which this was planned; empty for none
 -- Result the binding JSON that was, or nil
+-- Error FENCED: another runner leads by now, and may have started a worker since
 -- include: inventory
+-- include: lead
+
+if has_lost_lead(KEYS[#KEYS], ARGV[5]) then return redis.error_reply(FENCED) end
 
 local session, keep, hold, proxy_cap = ARGV[1], ARGV[2] == '1', ARGV[3] == '1', tonumber(ARGV[4])
 

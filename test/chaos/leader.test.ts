@@ -1,0 +1,118 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { placeId } from '../../src/infra/place-id.ts';
+import { keys } from '../../src/infra/redis/keys.ts';
+import { startRedis, type TestRedis } from '../helpers/redis.ts';
+import { Api } from './api.ts';
+import { type Fleet, listSessions, startFleet } from './fleet.ts';
+import type { Supervised } from './processes.ts';
+import { type Recorder, startRecorder } from './recorder.ts';
+import { type System, startSystem } from './system.ts';
+
+// Two orchestrator processes with a fleet of light workers; the one that leads stands still, or dies.
+
+const CAPS = { proxy: 4, phone: 4 };
+/** Well under the time in which a worker without its orchestrator cuts itself off (10 s). */
+const STALL_MS = 4000;
+/** The lease is 1.5 s; a machine may be busy. */
+const SOON_MS = 4000;
+
+let dir: string;
+let redis: TestRedis;
+let admin: Redis;
+let recorder: Recorder;
+let system: System;
+let api: Api;
+let fleet: Fleet;
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'flotilla-leader-'));
+  redis = await startRedis({ appendOnly: true });
+  admin = new Redis(redis.url);
+  recorder = await startRecorder({
+    proxies: 2,
+    caps: CAPS,
+    nowMs: () => performance.now(),
+    random: Math.random,
+  });
+  const sources = join(import.meta.dirname, '..', '..');
+  system = await startSystem({ dir, dbDir: dir, redis, caps: CAPS, leaseMs: 5000, sources });
+  api = new Api(system.url, system.apiKey);
+  fleet = await startFleet(api, recorder, { caps: CAPS, sessions: 6, spare: 0, proxies: 2 });
+}, 120_000);
+afterAll(async () => {
+  await api?.close();
+  await system?.stop();
+  await recorder?.stop();
+  admin?.disconnect();
+  await redis?.stop();
+  await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+});
+
+const lead = () => admin.hmget(keys.runnerLeader, 'place', 'fence');
+async function leader(): Promise<{ leading: Supervised; place: string; name: string }> {
+  const [place] = await lead();
+  const index = ['a', 'b'].findIndex((name) => placeId(join(dir, name)) === place);
+  const leading = system.orchestrators[index];
+  if (!leading || !place) throw new Error(`nobody leads: ${place}`);
+  return { leading, place, name: ['a', 'b'][index] ?? '' };
+}
+async function until(what: string, check: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  while (!(await check())) {
+    if (performance.now() > deadline) throw new Error(`not in time: ${what}`);
+    await sleep(20);
+  }
+}
+const another = (place: string) => until('another leader', async () => (await lead())[0] !== place);
+const connected = (count: number) =>
+  until('connected', async () => {
+    const all = await listSessions(api).catch(() => []);
+    return all.filter(({ state }) => state === 'connected').length === count;
+  });
+const overlaps = () => recorder.connections.filter(({ replaced }) => replaced);
+
+test('one that stands still is followed, and does no harm when it goes on', async () => {
+  const { leading, place } = await leader();
+  const before = [...recorder.workers].toSorted();
+  const at = performance.now();
+  leading.pause();
+  await another(place);
+  expect(performance.now() - at).toBeLessThan(SOON_MS);
+  const [next, fence] = await lead();
+  await sleep(Math.max(0, STALL_MS - (performance.now() - at)));
+  leading.resume();
+  await sleep(3000);
+  expect(await lead()).toEqual([next, fence]);
+  // Its workers stayed where they are: none was replaced, restarted or cut.
+  expect([...recorder.workers].toSorted()).toEqual(before);
+  expect(recorder.connections.filter(({ closedMs }) => closedMs === null)).toHaveLength(6);
+  expect(overlaps()).toEqual([]);
+}, 60_000);
+
+test('one that is killed is followed soon, and what it ran comes back without waiting for silence', async () => {
+  // The other one leads since: back to the one that has the workers.
+  const { leading: second, place: secondPlace } = await leader();
+  second.pause();
+  await another(secondPlace);
+  second.resume();
+  const { leading, place, name } = await leader();
+  await connected(6);
+  const old = new Map(recorder.workers);
+  const at = performance.now();
+  leading.kill();
+  await another(place);
+  expect(performance.now() - at).toBeLessThan(SOON_MS);
+  await until('new workers', async () =>
+    fleet.running.every((id) => recorder.workers.get(id)?.pid !== old.get(id)?.pid),
+  );
+  await connected(6);
+  expect(overlaps()).toEqual([]);
+  expect(recorder.breaches).toEqual([]);
+  // Said by the process that comes after it, which knows that they are gone.
+  const log = await readFile(join(dir, `${name}.log`), 'utf8');
+  expect(log.match(/the worker ended with its orchestrator/g)).toHaveLength(6);
+}, 90_000);
