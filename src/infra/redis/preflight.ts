@@ -35,7 +35,7 @@ export async function checkRedis(url: string): Promise<string[]> {
         `REDIS_URL names a Redis ${version}; ${OLDEST_MAJOR} or newer is needed.`,
       );
     }
-    return warnings(info);
+    return warnings(info, await appendFsync(redis));
   } catch (error) {
     if (error instanceof RedisPreflightError) throw error;
     throw new RedisPreflightError(
@@ -52,11 +52,27 @@ function parseInfo(text: string): Map<string, string> {
   return new Map(facts.map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]));
 }
 
-function warnings(info: Map<string, string>): string[] {
+/** @returns null where this must not be asked, as on some servers that others run */
+async function appendFsync(redis: Redis): Promise<string | null> {
+  try {
+    const [, value] = (await redis.config('GET', 'appendfsync')) as string[];
+    return value ?? null;
+  } catch (error) {
+    if (error instanceof Error && error.name === 'ReplyError') return null;
+    throw error;
+  }
+}
+
+function warnings(info: Map<string, string>, fsync: string | null): string[] {
   const found: string[] = [];
   if (info.get('aof_enabled') === '0') {
     found.push(
       'Redis runs without an append-only file (appendonly no): a restart of it loses the work in flight.',
+    );
+  }
+  if (info.get('aof_enabled') === '1' && fsync === 'no') {
+    found.push(
+      'Redis leaves it to the system when its log reaches the disk (appendfsync no): a crash of the machine loses half a minute of the work in flight. Set it to everysec or always.',
     );
   }
   const policy = info.get('maxmemory_policy');

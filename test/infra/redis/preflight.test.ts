@@ -1,3 +1,4 @@
+import { Redis } from 'ioredis';
 import { afterEach, expect, test } from 'vitest';
 import { checkRedis } from '../../../src/infra/redis/preflight.ts';
 import { startRedis, type TestRedis } from '../../helpers/redis.ts';
@@ -16,6 +17,26 @@ test('a durable server is fine', async () => {
 test('a server without an append-only file is warned about', async () => {
   server = await startRedis();
   expect(await checkRedis(server.url)).toEqual([expect.stringContaining('appendonly no')]);
+});
+
+test('one that writes its log when the system likes, or that may throw data away, is warned about', async () => {
+  server = await startRedis({ appendOnly: true, appendFsync: 'no', maxMemoryBytes: 100_000_000 });
+  const admin = new Redis(server.url);
+  try {
+    expect(await checkRedis(server.url)).toEqual([expect.stringContaining('appendfsync no')]);
+    await admin.config('SET', 'appendfsync', 'everysec');
+    await admin.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    expect(await checkRedis(server.url)).toEqual([expect.stringContaining('maxmemory-policy allkeys-lru')]);
+    // Where nothing may be asked, nothing is claimed.
+    await admin.acl('SETUSER', 'default', '-config');
+    await admin.call('REPLICAOF', '127.0.0.1', '1');
+    expect(await checkRedis(server.url)).toEqual([
+      expect.stringContaining('maxmemory-policy'),
+      expect.stringContaining('replica'),
+    ]);
+  } finally {
+    admin.disconnect();
+  }
 });
 
 test('one that is not there is named, without its password', async () => {

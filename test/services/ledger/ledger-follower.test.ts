@@ -133,16 +133,21 @@ describe('durable before the answer', () => {
     expect((await h.manage('POST', '/api/sessions/s1/outbox/enqueue', task('a'))).status).toBe(200);
   });
 
-  test('a full disk is a 503', async () => {
+  test('a full disk is a 503; what is queued goes on to its end, and SQL hears of it when there is room', async () => {
+    await h.outbox.enqueue('s1', [task('a')]);
     const { rows: pages } = await sql<{ page_count: number }>`pragma page_count`.execute(h.database.db);
     await sql`pragma max_page_count = ${sql.raw(String(pages[0]?.page_count))}`.execute(h.database.db);
     const big = { tasks: Array.from({ length: 50 }, (_, n) => task(`t${n}`, { text: 'x'.repeat(60_000) })) };
     const answer = await h.manage('POST', '/api/sessions/s1/outbox/enqueue', big);
     expect(answer).toMatchObject({ status: 503, body: { code: 'database_unavailable' } });
     expect(answer.headers.get('retry-after')).not.toBe(null);
-    expect(await h.redis.llen(keys.outbox('s1'))).toBe(0);
-    // What is queued already goes on.
-    expect((await h.work('s1', 'claim?timeout=0')).status).toBe(200);
+    expect(await h.redis.llen(keys.outbox('s1'))).toBe(1);
+    const { raw } = (await h.work('s1', 'claim?timeout=0')).body;
+    expect((await h.work('s1', 'ack', { body: { raw } })).body).toMatchObject({ acked: true });
+    await sql`pragma max_page_count = 1000000`.execute(h.database.db);
+    await h.follower.drain();
+    expect((await rows()).a?.state).toBe('sent');
+    expect((await h.manage('POST', '/api/sessions/s1/outbox/enqueue', big)).status).toBe(200);
   });
 
   test('what was accepted and not queued is queued by a repeat of the request', async () => {
