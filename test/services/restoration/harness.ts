@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { sql } from 'kysely';
 import { DEFAULT_LEASE_POLICY } from '../../../src/domain/task.ts';
 import { type Database, openDatabase } from '../../../src/infra/database/database.ts';
 import { createRedis, createSubscriber } from '../../../src/infra/redis/client.ts';
@@ -34,13 +35,43 @@ export interface LossHarness extends OutboxParts, Pick<InventoryParts, 'allocati
   stop(): Promise<void>;
 }
 
+let openElsewhere: (() => Promise<Database>) | undefined;
+
+/** From here on, on another engine than SQLite: an empty database each time. */
+export function lossesOn(open: () => Promise<Database>): void {
+  openElsewhere = open;
+}
+
+/**
+ * The database refuses rows for a table, as if it were full.
+ * @param rows which of them, as a condition on `new`
+ * @returns takes them again
+ */
+export async function refuseRows(
+  { db }: Database,
+  table: 'outbox_delays' | 'pool_pieces',
+  rows = 'true',
+): Promise<() => Promise<unknown>> {
+  const trigger = `create trigger no_room before insert on ${table}`;
+  if (openElsewhere) {
+    const body = "begin raise exception 'no room'; end";
+    await sql
+      .raw(`create function no_room() returns trigger language plpgsql as '${body.replaceAll("'", "''")}'`)
+      .execute(db);
+    await sql.raw(`${trigger} for each row when (${rows}) execute function no_room()`).execute(db);
+    return () => sql.raw(`drop trigger no_room on ${table}`).execute(db);
+  }
+  await sql.raw(`${trigger} when ${rows} begin select raise(fail, 'no room'); end`).execute(db);
+  return () => sql.raw('drop trigger no_room').execute(db);
+}
+
 export async function startLoss(): Promise<LossHarness> {
   const dir = await mkdtemp(join(tmpdir(), 'flotilla-loss-'));
   const server = await startRedis({ appendOnly: true, appendFsync: 'always' });
   const connection = { url: server.url, name: 'test', log: silentLogger };
   const redis = createRedis(connection);
   const subscriber = createSubscriber(connection);
-  const database = await openDatabase({ sqlitePath: join(dir, 'test.sqlite') });
+  const database = await (openElsewhere?.() ?? openDatabase({ sqlitePath: join(dir, 'test.sqlite') }));
   const incarnations = new IncarnationFence(redis);
   const scripts = new ScriptRunner(redis, incarnations);
   const base = { redis, subscriber, scripts, database, clock: systemClock, log: silentLogger };
@@ -96,7 +127,7 @@ export async function startLoss(): Promise<LossHarness> {
       subscriber.disconnect();
       await database.close();
       await server.stop();
-      await rm(dir, { recursive: true, force: true });
+      await rm(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
     },
   };
 }

@@ -1,7 +1,6 @@
-import { sql } from 'kysely';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { keys } from '../../../src/infra/redis/keys.ts';
-import { type LossHarness, startLoss } from './harness.ts';
+import { type LossHarness, refuseRows, startLoss } from './harness.ts';
 
 let h: LossHarness;
 beforeEach(async () => {
@@ -128,8 +127,7 @@ test('one that is over, too short to matter, or of a queue that was cleared does
 
 test('a database that refuses the delay does not refuse the nack', async () => {
   await enqueue();
-  await sql`create trigger full before insert on outbox_delays
-    begin select raise(fail, 'no room'); end`.execute(h.database.db);
+  await refuseRows(h.database, 'outbox_delays');
   await nack(10 * MINUTE);
   expect(await delayed()).toBeGreaterThan(9 * MINUTE);
 });

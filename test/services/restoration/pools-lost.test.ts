@@ -1,8 +1,7 @@
-import { sql } from 'kysely';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { keys } from '../../../src/infra/redis/keys.ts';
 import { toIso } from '../../../src/kernel/clock.ts';
-import { type LossHarness, sessionRow, startLoss } from './harness.ts';
+import { type LossHarness, refuseRows, sessionRow, startLoss } from './harness.ts';
 
 let h: LossHarness;
 beforeEach(async () => {
@@ -172,10 +171,9 @@ test('pools that were filled before SQL kept them are kept as a whole, also if t
   const before = await pools();
   await h.database.db.deleteFrom('pool_pieces').execute();
   // The second piece does not get there: what is there of the first is nothing yet.
-  await sql`create trigger full before insert on pool_pieces when new.kind = 'profiles'
-    begin select raise(fail, 'no room'); end`.execute(h.database.db);
+  const takeAgain = await refuseRows(h.database, 'pool_pieces', "new.kind = 'profiles'");
   await h.pools.start();
-  await sql`drop trigger full`.execute(h.database.db);
+  await takeAgain();
   await h.pools.start();
   await h.lose('all');
   await h.restore();
