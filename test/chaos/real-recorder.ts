@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { startSimulator } from '../../src/simulator/simulator.ts';
+import { silenceConsole } from '../../src/worker/silence-console.ts';
 import type { Arrival, Attempt, Connection } from './history.ts';
 import type { Recorder } from './recorder.ts';
 
@@ -22,6 +23,8 @@ export async function startRealRecorder(options: {
   qrOf(session: string): Promise<string | null>;
 }): Promise<RealRecorder> {
   const { caps, nowMs, qrOf } = options;
+  // libsignal prints the keys of the simulated recipients.
+  silenceConsole();
   const sim = await startSimulator({
     proxies: { http: options.proxies, socks5: 0 },
     settings: { requireProxy: true },
