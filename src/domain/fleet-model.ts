@@ -31,6 +31,8 @@ export interface PlannedWorker {
   exit: WorkerExit | null;
   /** Where it runs; null where there is one place only. */
   node?: string | null;
+  /** Epoch of one that was prepared to follow it, and waits for its turn. */
+  successor?: number;
   /** Why nothing is known of it now, as a sentence; all the rest is then as of the last look that told something. */
   unknown?: string;
 }
@@ -48,7 +50,7 @@ export interface PlacementNode {
 
 /** A session on its way to another node. */
 export interface PlannedMove {
-  /** The generation that starts on the new node; of another one the move says nothing. */
+  /** The generation that starts on the new node: the session's, or the next one while a successor is prepared. */
   generation: number;
   /** The node that was asked for; null for any. */
   node: string | null;
@@ -141,6 +143,12 @@ export type FleetAction =
   | { type: 'hold'; sessionId: string; reason: string }
   /** What a person is to know beside its state; null for nothing any more. */
   | { type: 'explain'; sessionId: string; reason: string | null }
+  /** A successor is prepared on the node, and takes over when it is ready. */
+  | { type: 'replace'; sessionId: string; node: string }
+  /** The move is called off: the session stays where it is. */
+  | { type: 'stay'; sessionId: string; reason: string }
+  /** A successor that nobody waits for goes. */
+  | { type: 'discard'; sessionId: string }
   /** It leaves a draining node. */
   | { type: 'move'; sessionId: string; fromNode: string }
   /** Stop and remove the worker. */

@@ -2,6 +2,7 @@ import type { FleetAction, FleetFacts, FleetPolicy, PlannedSession, PlannedWorke
 import { leaving, NodeBook, onePlace, type Places } from './placement.ts';
 import { provisioning } from './provisioning-plan.ts';
 import { hasWorker, isWanted } from './session-state.ts';
+import { succession } from './succession.ts';
 import { isUnknownReason, unknownReason } from './unknown-worker.ts';
 import { judgeExit, type WorkerExit } from './worker-exit.ts';
 
@@ -29,7 +30,7 @@ export function plan(
     // Its worker may be running or have ended: nothing is concluded from what nobody sees.
     if (worker?.unknown !== undefined) continue;
     if (worker?.state === 'exited') actions.push(...forExited(session, worker, facts, policy));
-    else if (worker) actions.push(...forRunning(session, worker, facts, policy));
+    else if (worker) actions.push(...forRunning(session, worker, facts, policy, places));
     else actions.push(...forAbsent(session, facts, policy, nowMs, places));
   }
   if (places instanceof NodeBook && facts.placement) {
@@ -152,6 +153,7 @@ function forRunning(
   worker: PlannedWorker,
   facts: FleetFacts,
   policy: FleetPolicy,
+  places: Places,
 ): FleetAction[] {
   const sessionId = session.id;
   if (!isWanted(session)) {
@@ -171,7 +173,9 @@ function forRunning(
   const beatAge = facts.beatAgeMs.get(sessionId);
   const allowed = beatAge === undefined ? policy.startGraceMs : policy.silenceMs;
   const silentMs = Math.min(beatAge ?? worker.ranMs, worker.ranMs, facts.observingForMs);
-  if (silentMs <= allowed) return [];
+  if (silentMs <= allowed) {
+    return succession(session, worker, facts.placement?.moves.get(sessionId), places);
+  }
   const cause = `no sign of life for ${Math.round(silentMs / 1000)} s`;
   const exit: WorkerExit = { code: null, signal: null, cause, lastLines: [] };
   return [

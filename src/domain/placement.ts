@@ -1,4 +1,10 @@
-import type { PlacementFacts, PlacementNode, PlannedSession, PlannedWorker } from './fleet-model.ts';
+import type {
+  PlacementFacts,
+  PlacementNode,
+  PlannedMove,
+  PlannedSession,
+  PlannedWorker,
+} from './fleet-model.ts';
 import { isWanted } from './session-state.ts';
 
 /** Where a session may start: `wait` for its turn, `full` if no node takes another worker. */
@@ -8,6 +14,14 @@ export interface Places {
   /** Gives a place out; it is taken from then on. */
   take(session: PlannedSession): Place;
 }
+
+/** Whether a move waits for a successor to be prepared; from the next generation on it is under way. */
+export const isComing = (move: PlannedMove | undefined, { generation }: PlannedSession): boolean =>
+  move?.generation === generation + 1;
+
+/** Whether a move decides where a session starts next. */
+const holdsFor = (move: PlannedMove | undefined, session: PlannedSession): boolean =>
+  move?.generation === session.generation || isComing(move, session);
 
 /** One place without limits of its own: only the starts at the same time are counted. */
 export function onePlace(slots: number): Places {
@@ -47,7 +61,7 @@ export class NodeBook implements Places {
     for (const [sessionId, node] of facts.startsUnderWay) this.#add(sessionId, node, true);
     for (const { sessionId, state, node } of workers) {
       // One that is being started may be in the list already.
-      if (state !== 'running' || facts.startsUnderWay.has(sessionId)) continue;
+      if (state !== 'running' || facts.startsUnderWay.get(sessionId) === (node ?? null)) continue;
       this.#add(sessionId, node ?? null, starting.has(sessionId));
     }
   }
@@ -57,8 +71,7 @@ export class NodeBook implements Places {
     const roomy = this.#loads.filter(hasRoom);
     if (roomy.length === 0) return 'full';
     const move = this.#facts.moves.get(session.id);
-    const asked =
-      move?.generation === session.generation ? roomy.find(({ node }) => node.name === move.node) : undefined;
+    const asked = holdsFor(move, session) ? roomy.find(({ node }) => node.name === move?.node) : undefined;
     const ready = (asked ? [asked] : roomy).filter(({ starting }) => starting < this.#startsAtOnce);
     const proxy = this.#facts.proxies.get(session.id) ?? '';
     const same = (load: Load): number => load.proxies.get(proxy) ?? 0;
@@ -103,7 +116,7 @@ export function leaving(
   if (draining.size === 0 || [...bySession.values()].some(({ unknown }) => unknown !== undefined)) return [];
   const onTheWay = (session: PlannedSession): boolean => {
     const move = facts.moves.get(session.id);
-    return move?.generation === session.generation && move.ageMs < MOVE_COUNTS_MS && isWanted(session);
+    return holdsFor(move, session) && (move?.ageMs ?? 0) < MOVE_COUNTS_MS && isWanted(session);
   };
   const moving = sessions.filter(onTheWay).length;
   let budget = Math.min(options.atOnce - moving, options.room - moving);
@@ -115,7 +128,7 @@ export function leaving(
     if (worker?.state !== 'running' || node === null || !draining.has(node)) continue;
     // One that is being replaced goes elsewhere anyway.
     if (worker.generation !== session.generation || !isWanted(session)) continue;
-    if (options.busy.has(session.id)) continue;
+    if (options.busy.has(session.id) || onTheWay(session)) continue;
     gone.push({ sessionId: session.id, fromNode: node });
     budget -= 1;
   }

@@ -1,7 +1,7 @@
 // A session in a container as the orchestrator sees it, light enough for hundreds of starts: it speaks the real
 // worker protocol, and to no WhatsApp. What it does is told by its provider or, where the provider is a real one, by
 // the system of its browser; its phone is the rest of the provider or the browser's name: `fine-<phone>` connects,
-// `crash` ends at once, `hungry` takes all memory there is.
+// `crash` ends at once, `deaf` ends only when it is killed, `hungry` takes all memory there is.
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 
@@ -67,6 +67,7 @@ const connect = () =>
   insist(() => event('CONNECTED', { phoneNumber: phone, jid: `${phone}:1@s.whatsapp.net` }));
 
 process.on('SIGTERM', () => {
+  if (behaviour === 'deaf') return;
   console.log('goodbye');
   const said = event('STATUS_CHANGE', { status: 'SHUTTING_DOWN' }).catch(() => undefined);
   void Promise.race([said, wait(1000)]).then(() => process.exit(0));

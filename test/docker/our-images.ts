@@ -10,8 +10,11 @@ export const POSTGRES_IMAGE = 'flotilla-test-postgres:latest';
 const ROOT = join(import.meta.dirname, '..', '..');
 
 /** The images that the project ships, built as its users build them. Minutes at first, then what has changed. */
-export async function buildOurImages({ docker }: Pick<TestEngine, 'docker'>): Promise<void> {
-  for (const name of ['worker', 'orchestrator']) {
+export async function buildOurImages(
+  { docker }: Pick<TestEngine, 'docker'>,
+  names: readonly ('worker' | 'orchestrator')[] = ['worker', 'orchestrator'],
+): Promise<void> {
+  for (const name of names) {
     await docker(['build', '-f', `docker/${name}.Dockerfile`, '-t', `flotilla-${name}:latest`, '.'], {
       cwd: ROOT,
       timeoutMs: 600_000,

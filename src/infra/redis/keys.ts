@@ -63,6 +63,8 @@ export const keys = {
   webhookLeader: 'webhooks:leader',
   /** HASH sessionId → JSON of a session on its way to another node. */
   moves: 'fleet:moves',
+  /** STRING with the epoch of a worker that waits for its turn. */
+  waitingWorker: (sessionId: string) => `session:waiting_worker:${sessionId}`,
   alerts: 'alerts:raised',
   /** HASH sessionId → JSON {qr, expiresAt}. */
   qr: 'session:qr',

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import type { Move, MoveStore } from '../../services/fleet/ports.ts';
+import type { Move, MoveStore, WaitingWorkers } from '../../services/fleet/ports.ts';
 import { keys } from './keys.ts';
 
 export const createMoveStore = (redis: Redis): MoveStore => ({
@@ -16,5 +16,19 @@ export const createMoveStore = (redis: Redis): MoveStore => ({
   },
   async drop(sessionId) {
     await redis.hdel(keys.moves, sessionId);
+  },
+});
+
+const WAITING_SECONDS = 60;
+
+export const createWaitingWorkers = (redis: Redis): WaitingWorkers => ({
+  async arrived(sessionId, epoch) {
+    await redis.set(keys.waitingWorker(sessionId), epoch, 'EX', WAITING_SECONDS);
+  },
+  async has(sessionId, epoch) {
+    return Number(await redis.get(keys.waitingWorker(sessionId))) === epoch;
+  },
+  async forget(sessionId) {
+    await redis.del(keys.waitingWorker(sessionId));
   },
 });

@@ -8,6 +8,7 @@ import type {
   OwnWorkersOnly,
   RuntimeLifecycle,
   StatsSource,
+  SuccessorSource,
   WorkerRuntime,
 } from '../../services/fleet/ports.ts';
 import { DockerRuntime } from './docker/docker-runtime.ts';
@@ -32,6 +33,7 @@ export type AnyRuntime = WorkerRuntime &
   Partial<ImageSource> &
   Partial<StatsSource> &
   Partial<NodeSource> &
+  Partial<SuccessorSource> &
   Partial<OwnWorkersOnly> & { removeLogs?(sessionId: string): Promise<void> };
 
 const RUNTIMES: Record<string, (settings: RuntimeSettings) => AnyRuntime> = {

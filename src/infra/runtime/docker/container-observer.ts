@@ -3,11 +3,16 @@ import type { ContainerInfo, ContainerInspectInfo } from 'dockerode';
 import type { Clock } from '../../../kernel/clock.ts';
 import type { ObservedWorker } from '../../../services/fleet/ports.ts';
 import { linesOf } from './container-log.ts';
-import { LABEL } from './container-spec.ts';
+import { LABEL, type Role, roleOf } from './container-spec.ts';
 import { statusOf } from './engine-errors.ts';
 import { exitFacts } from './exit-facts.ts';
 
 const LAST_LINES = 20;
+
+/** A worker as its engine shows it. */
+export interface SeenWorker extends ObservedWorker {
+  role: Role;
+}
 
 /** What the engine tells of containers, as workers. */
 export class ContainerObserver {
@@ -26,44 +31,46 @@ export class ContainerObserver {
   }
 
   /** @param found all that there are; without those that went since */
-  async listed(found: readonly ContainerInfo[]): Promise<ObservedWorker[]> {
+  async listed(found: readonly ContainerInfo[]): Promise<SeenWorker[]> {
     const ids = new Set(found.map(({ Id }) => Id));
     for (const id of this.#ended.keys()) if (!ids.has(id)) this.#ended.delete(id);
     const workers = await Promise.all(found.map((info) => this.#observeListed(info)));
     return workers.filter((worker) => worker !== null);
   }
 
-  async observe(info: ContainerInspectInfo): Promise<ObservedWorker> {
+  async observe(info: ContainerInspectInfo): Promise<SeenWorker> {
     const { Config: config, State: state } = info;
-    if (state.Running) return this.#running(config.Labels, Date.parse(state.StartedAt));
+    const role = roleOf(info.Name);
+    if (state.Running) return this.#running(config.Labels, role, Date.parse(state.StartedAt));
     const log = await unlessGone(
       this.#docker.getContainer(info.Id).logs({ stdout: true, stderr: true, tail: LAST_LINES }),
     );
     const facts = exitFacts(info, log === null ? [] : linesOf(log));
     // One that was only made may be starting now.
     if (state.Status === 'exited') this.#ended.set(info.Id, facts);
-    return { ...identity(config.Labels), node: this.#node, state: 'exited', ...facts };
+    return { ...identity(config.Labels), role, node: this.#node, state: 'exited', ...facts };
   }
 
   /** Without another look. */
-  justStarted(labels: Record<string, string>): ObservedWorker {
-    return this.#running(labels, this.#clock.nowMs() + this.aheadMs);
+  justStarted(labels: Record<string, string>, role: Role): SeenWorker {
+    return this.#running(labels, role, this.#clock.nowMs() + this.aheadMs);
   }
 
-  async #observeListed(info: ContainerInfo): Promise<ObservedWorker | null> {
+  async #observeListed(info: ContainerInfo): Promise<SeenWorker | null> {
     const { State: state, Labels: labels, Created: createdSeconds } = info;
+    const role = roleOf(info.Names?.[0]);
     if (state === 'running' || state === 'paused' || state === 'restarting') {
-      return this.#running(labels, createdSeconds * 1000);
+      return this.#running(labels, role, createdSeconds * 1000);
     }
     const known = this.#ended.get(info.Id);
-    if (known) return { ...identity(labels), node: this.#node, state: 'exited', ...known };
+    if (known) return { ...identity(labels), role, node: this.#node, state: 'exited', ...known };
     const inspected = await unlessGone(this.#docker.getContainer(info.Id).inspect());
     return inspected === null ? null : await this.observe(inspected);
   }
 
-  #running(labels: Record<string, string>, sinceMs: number): ObservedWorker {
+  #running(labels: Record<string, string>, role: Role, sinceMs: number): SeenWorker {
     const ranMs = Math.max(1, this.#clock.nowMs() + this.aheadMs - sinceMs);
-    return { ...identity(labels), node: this.#node, state: 'running', ranMs, exit: null };
+    return { ...identity(labels), role, node: this.#node, state: 'running', ranMs, exit: null };
   }
 }
 

@@ -24,11 +24,22 @@ const DEFAULT_CPU = 1;
 const PIDS_LIMIT = 64;
 const STOP_TIMEOUT_SECONDS = 10;
 
-/** The one container of a session, the same name at each start. */
-export function containerName(fleetId: string, sessionId: string): string {
+/** A session's worker, or one that waits beside it for its turn. */
+export type Role = 'worker' | 'successor';
+
+/** One word, so that no fleet and no session can have it for a part of its own. */
+const SUCCESSOR_PREFIX = 'flotillanext-';
+
+/** The one container of a session in this role, the same name at each start; by it a list tells the roles apart. */
+export function containerName(fleetId: string, sessionId: string, role: Role = 'worker'): string {
   const plain = sessionId.replaceAll(/[^A-Za-z0-9_.-]/g, '_');
-  return `flotilla-${fleetId}-${plain}${plain === sessionId ? '' : `-${fingerprint(sessionId)}`}`;
+  const prefix = role === 'worker' ? 'flotilla-' : SUCCESSOR_PREFIX;
+  return `${prefix}${fleetId}-${plain}${plain === sessionId ? '' : `-${fingerprint(sessionId)}`}`;
 }
+
+/** @param name as the engine gives it, with a slash before it */
+export const roleOf = (name: string | undefined): Role =>
+  name?.startsWith(`/${SUCCESSOR_PREFIX}`) ? 'successor' : 'worker';
 
 /**
  * An address of ours as a container reaches it. What listens on every interface is told to us as loopback, which
@@ -61,12 +72,12 @@ export function secretFiles(spec: WorkerSpec, readFile: (path: string) => Buffer
  */
 export function containerOptions(
   spec: WorkerSpec,
-  { fleetId, image, network }: { fleetId: string; image: string; network: string },
+  { fleetId, image, network, role }: { fleetId: string; image: string; network: string; role?: Role },
 ): ContainerCreateOptions {
   const memory = spec.resources?.memory === undefined ? DEFAULT_MEMORY : bytesOf(spec.resources.memory);
   const labels = labelsOf(spec, fleetId);
   return {
-    name: containerName(fleetId, spec.sessionId),
+    name: containerName(fleetId, spec.sessionId, role),
     Image: image,
     Labels: labels,
     Env: [

@@ -12,6 +12,7 @@ import {
   type RuntimeNode,
   type StatsSource,
   type StopOptions,
+  type SuccessorSource,
   type WorkerRuntime,
   type WorkerSpec,
   type WorkerStats,
@@ -19,6 +20,7 @@ import {
 import type { EngineRuntimeOptions } from '../engine-options.ts';
 import { HintChannel } from '../hint-channel.ts';
 import { SessionTurns } from '../session-turns.ts';
+import type { SeenWorker } from './container-observer.ts';
 import { checkReference, proxyMark } from './container-spec.ts';
 import { endWorker } from './end-worker.ts';
 import { statusOf } from './engine-errors.ts';
@@ -26,6 +28,7 @@ import { EngineHost } from './engine-host.ts';
 import { HostLists } from './host-lists.ts';
 import { type DockerHost, NO_LIMIT } from './hosts.ts';
 import { KeptLogs } from './kept-logs.ts';
+import { workersOfSessions } from './workers-of-sessions.ts';
 
 export interface DockerRuntimeOptions extends EngineRuntimeOptions {
   hosts: readonly DockerHost[];
@@ -44,7 +47,7 @@ const CLOSE_AWAY_MS = 1000;
  * by their labels. Nothing is remembered here that the engines do not tell, but where a session was seen last.
  */
 export class DockerRuntime
-  implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, NodeSource, ImageSource
+  implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, NodeSource, ImageSource, SuccessorSource
 {
   readonly #options: DockerRuntimeOptions;
   readonly #hosts: readonly EngineHost[];
@@ -121,16 +124,27 @@ export class DockerRuntime
   }
 
   remove(sessionId: string): Promise<void> {
-    return this.#turns.take(sessionId, () => this.#whereItIs(sessionId, (host) => host.remove(sessionId)));
+    return this.#turns.take(sessionId, () => this.#whereItIs(sessionId, removeAll(sessionId)));
+  }
+
+  prepare(spec: WorkerSpec & { node: string }, options: EnsureOptions = {}): Promise<void> {
+    return this.#turns.take(spec.sessionId, () => this.#prepare(spec, options));
+  }
+
+  discard(sessionId: string, epoch?: number): Promise<void> {
+    return this.#turns.take(sessionId, () =>
+      this.#whereItIs(sessionId, async (host) => {
+        if (this.#lists.isAway(host)) return;
+        const found = await host.find(sessionId, 'successor');
+        if (found && (epoch ?? found.epoch) === found.epoch) await host.remove(sessionId, 'successor');
+      }),
+    );
   }
 
   async list(): Promise<ObservedWorker[]> {
-    const workers = await this.#lists.all();
-    const newest = newestOfEach(workers);
-    for (const worker of workers) {
-      if (newest.get(worker.sessionId) !== worker) this.#replaced(worker);
-    }
-    return [...newest.values()];
+    const { workers, replaced } = workersOfSessions(await this.#lists.all());
+    for (const each of replaced) this.#replaced(each);
+    return workers;
   }
 
   nodes(): RuntimeNode[] {
@@ -205,27 +219,60 @@ export class DockerRuntime
     }
   }
 
-  /** The worker of this epoch if there is one; every older one is gone afterwards. */
-  async #adoptOrClear(spec: WorkerSpec): Promise<ObservedWorker | null> {
+  /** Beside the present worker, and in place of whatever was prepared before. */
+  async #prepare(spec: WorkerSpec & { node: string }, options: EnsureOptions): Promise<void> {
+    const { sessionId, epoch, node } = spec;
+    const target = this.#hosts.find(({ name }) => name === node);
+    if (!target) throw unavailable('unknown_host', `There is no Docker host ${node}.`);
+    for (const host of this.#answering(sessionId)) {
+      const found = await host.find(sessionId, 'successor');
+      if (host === target && found?.epoch === epoch && found.state === 'running') return;
+      if (found) await host.remove(sessionId, 'successor');
+    }
+    try {
+      this.#lists.remember(target, await target.start(spec, options, 'successor'));
+    } catch (error) {
+      if (isEngineUnreachable(error)) this.#lists.doubt(target, sessionId);
+      throw error;
+    }
+  }
+
+  /** The worker of this epoch if there is one, be it prepared; every older one is gone afterwards. */
+  async #adoptOrClear({ sessionId, epoch }: WorkerSpec): Promise<ObservedWorker | null> {
     let mine: ObservedWorker | null = null;
-    for (const host of this.#hosts) {
-      if (this.#lists.isAway(host)) {
-        if (!this.#lists.mayHave(host, spec.sessionId)) continue;
-        throw unavailable(
-          ENGINE_UNREACHABLE,
-          `The Docker engine ${host.name}, which may still run it, is silent.`,
-        );
-      }
-      const present = await host.find(spec.sessionId);
-      if (!present) continue;
-      if (present.epoch > spec.epoch) {
+    let prepared: { host: EngineHost; successor: SeenWorker } | null = null;
+    for (const host of this.#answering(sessionId)) {
+      const [present, successor] = await Promise.all([
+        host.find(sessionId),
+        host.find(sessionId, 'successor'),
+      ]);
+      if (present && present.epoch > epoch) {
         throw conflict('newer_worker', 'A worker of a newer epoch is there already.');
       }
-      const neverRan = present.state === 'exited' && present.exit?.code === null;
-      if (present.epoch === spec.epoch && !neverRan) mine = present;
-      else await host.remove(spec.sessionId);
+      const neverRan = present?.state === 'exited' && present.exit?.code === null;
+      if (present?.epoch === epoch && !neverRan) mine = present;
+      else if (present) await host.remove(sessionId);
+      if (successor?.epoch === epoch && successor.state === 'running') prepared = { host, successor };
+      // One of a later epoch is to follow this one.
+      else if (successor && successor.epoch <= epoch) await host.remove(sessionId, 'successor');
     }
-    return mine;
+    if (mine || !prepared) return mine;
+    const { host, successor } = prepared;
+    const promoted = await host.promote(successor);
+    this.#lists.remember(host, promoted);
+    return promoted;
+  }
+
+  /** All hosts but those that cannot be asked, and have nothing of the session. */
+  #answering(sessionId: string): EngineHost[] {
+    return this.#hosts.filter((host) => {
+      if (!this.#lists.isAway(host)) return true;
+      if (!this.#lists.mayHave(host, sessionId)) return false;
+      throw unavailable(
+        ENGINE_UNREACHABLE,
+        `The Docker engine ${host.name}, which may still run it, is silent.`,
+      );
+    });
   }
 
   /** The one that was asked for; else the host with the fewest sessions of the same proxy, and among those the one with the most room. */
@@ -254,9 +301,9 @@ export class DockerRuntime
   }
 
   /** An older worker on another host, such as one that was away for long: nobody else would take it away. */
-  #replaced({ sessionId, epoch, node, unknown }: ObservedWorker): void {
+  #replaced({ sessionId, epoch, node }: SeenWorker): void {
     const host = this.#hosts.find(({ name }) => name === node);
-    if (!host || unknown !== undefined || this.#turns.has(sessionId)) return;
+    if (!host || this.#turns.has(sessionId)) return;
     this.#turns
       .take(sessionId, async () => {
         if ((await host.find(sessionId))?.epoch === epoch) await host.remove(sessionId);
@@ -271,12 +318,8 @@ export class DockerRuntime
   }
 }
 
-/** A session is on one host; on two only while an old worker is being taken away, and then the newer counts. */
-function newestOfEach(workers: readonly ObservedWorker[]): Map<string, ObservedWorker> {
-  const newest = new Map<string, ObservedWorker>();
-  for (const worker of workers) {
-    const other = newest.get(worker.sessionId);
-    if (!other || other.epoch < worker.epoch) newest.set(worker.sessionId, worker);
-  }
-  return newest;
-}
+const removeAll =
+  (sessionId: string) =>
+  async (host: EngineHost): Promise<void> => {
+    await Promise.all([host.remove(sessionId), host.remove(sessionId, 'successor')]);
+  };

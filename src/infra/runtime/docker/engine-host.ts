@@ -4,18 +4,14 @@ import type { Container, ContainerInspectInfo } from 'dockerode';
 import type { Clock } from '../../../kernel/clock.ts';
 import { FlotillaError, messageOf, unavailable } from '../../../kernel/errors.ts';
 import type { Logger } from '../../../kernel/log.ts';
-import type {
-  EnsureOptions,
-  ObservedWorker,
-  WorkerSpec,
-  WorkerStats,
-} from '../../../services/fleet/ports.ts';
+import type { EnsureOptions, WorkerSpec, WorkerStats } from '../../../services/fleet/ports.ts';
 import { linesOf } from './container-log.ts';
-import { ContainerObserver } from './container-observer.ts';
+import { ContainerObserver, type SeenWorker } from './container-observer.ts';
 import {
   containerName,
   containerOptions,
   LABEL,
+  type Role,
   SECRETS_DIR,
   secretFiles,
   WORKER_USER,
@@ -91,7 +87,7 @@ export class EngineHost {
     this.#observer.aheadMs = Date.parse(info.SystemTime) - (before + clock.nowMs()) / 2 || 0;
   }
 
-  async list(): Promise<ObservedWorker[]> {
+  async list(): Promise<SeenWorker[]> {
     const found = await this.#ask(() => this.#docker.listContainers(this.#ours()));
     return await this.#ask(() => this.#observer.listed(found));
   }
@@ -102,9 +98,9 @@ export class EngineHost {
     return found.map(({ Labels }) => Labels[LABEL.proxy] ?? '').filter((mark) => mark !== '');
   }
 
-  /** The session's worker, whatever its state. */
-  async find(sessionId: string): Promise<ObservedWorker | null> {
-    const info = await this.#inspect(sessionId);
+  /** Whoever has this role, whatever its state. */
+  async find(sessionId: string, role: Role = 'worker'): Promise<SeenWorker | null> {
+    const info = await this.#inspect(sessionId, role);
     return info === null ? null : await this.#ask(() => this.#observer.observe(info));
   }
 
@@ -115,13 +111,20 @@ export class EngineHost {
   }
 
   /** Makes and starts a container. One of the same name must not be there. */
-  async start(spec: WorkerSpec, options: EnsureOptions = {}): Promise<ObservedWorker> {
+  async start(spec: WorkerSpec, options: EnsureOptions = {}, role: Role = 'worker'): Promise<SeenWorker> {
     this.starting += 1;
     try {
-      return await this.#gate.run(() => this.#start(spec, options));
+      return await this.#gate.run(() => this.#start(spec, options, role));
     } finally {
       this.starting -= 1;
     }
+  }
+
+  /** Makes a successor the worker; the name of the worker must be free. */
+  async promote(successor: SeenWorker): Promise<SeenWorker> {
+    const { sessionId } = successor;
+    await this.#ask(() => this.#container(sessionId, 'successor').rename({ name: this.#nameOf(sessionId) }));
+    return { ...successor, role: 'worker' };
   }
 
   async signal(sessionId: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
@@ -136,13 +139,13 @@ export class EngineHost {
   }
 
   /** Kills and removes the container with all that is its own, and waits until its name is free. */
-  async remove(sessionId: string): Promise<void> {
-    await this.#keepLog(sessionId);
+  async remove(sessionId: string, role: Role = 'worker'): Promise<void> {
+    if (role === 'worker') await this.#keepLog(sessionId);
     // 409: somebody else removes it already.
-    await this.#unless([404, 409], () => this.#container(sessionId).remove({ force: true, v: true }));
+    await this.#unless([404, 409], () => this.#container(sessionId, role).remove({ force: true, v: true }));
     const { clock } = this.#options;
     const deadline = clock.monotonicMs() + GONE_TIMEOUT_MS;
-    while ((await this.#inspect(sessionId)) !== null) {
+    while ((await this.#inspect(sessionId, role)) !== null) {
       if (clock.monotonicMs() > deadline) {
         throw unavailable('container_stays', `The container of ${sessionId} on ${this.name} does not go.`);
       }
@@ -176,20 +179,20 @@ export class EngineHost {
     await this.#ask(() => this.#network.remove(signal));
   }
 
-  async #start(spec: WorkerSpec, waiting: EnsureOptions): Promise<ObservedWorker> {
+  async #start(spec: WorkerSpec, waiting: EnsureOptions, role: Role): Promise<SeenWorker> {
     const { fleetId, image } = this.#options;
     const files = tarOf(
       secretFiles(spec, (path) => readFileSync(path)),
       WORKER_USER,
     );
     const network = await this.#ask(() => this.#network.id());
-    const options = containerOptions(spec, { fleetId, image: spec.image ?? image, network });
+    const options = containerOptions(spec, { fleetId, image: spec.image ?? image, network, role });
     const container = await this.#create(options, waiting);
     try {
       await this.#ask(() => container.putArchive(files, { path: SECRETS_DIR }));
       await this.#ask(() => container.start());
       // One that has ended by now shows in the next list.
-      return this.#observer.justStarted(options.Labels ?? {});
+      return this.#observer.justStarted(options.Labels ?? {}, role);
     } catch (error) {
       if (statusOf(error) === 404) this.#network.forget();
       await container.remove({ force: true, v: true }).catch(() => undefined);
@@ -220,8 +223,8 @@ export class EngineHost {
     });
   }
 
-  async #inspect(sessionId: string): Promise<ContainerInspectInfo | null> {
-    return await this.#unless([404], () => this.#container(sessionId).inspect());
+  async #inspect(sessionId: string, role: Role): Promise<ContainerInspectInfo | null> {
+    return await this.#unless([404], () => this.#container(sessionId, role).inspect());
   }
 
   /** A log that cannot be read or kept stops nothing. */
@@ -238,12 +241,12 @@ export class EngineHost {
     return { all: true, filters: { label: [`${LABEL.fleet}=${this.#options.fleetId}`] } };
   }
 
-  #nameOf(sessionId: string): string {
-    return containerName(this.#options.fleetId, sessionId);
+  #nameOf(sessionId: string, role: Role = 'worker'): string {
+    return containerName(this.#options.fleetId, sessionId, role);
   }
 
-  #container(sessionId: string): Container {
-    return this.#docker.getContainer(this.#nameOf(sessionId));
+  #container(sessionId: string, role: Role = 'worker'): Container {
+    return this.#docker.getContainer(this.#nameOf(sessionId, role));
   }
 
   async #ask<T>(call: () => Promise<T>): Promise<T> {

@@ -1,7 +1,8 @@
 import type { Clock } from '../../../kernel/clock.ts';
 import { messageOf, unavailable } from '../../../kernel/errors.ts';
 import type { Logger } from '../../../kernel/log.ts';
-import { ENGINE_UNREACHABLE, type ObservedWorker } from '../../../services/fleet/ports.ts';
+import { ENGINE_UNREACHABLE } from '../../../services/fleet/ports.ts';
+import type { SeenWorker } from './container-observer.ts';
 import type { EngineHost } from './engine-host.ts';
 
 /** With several hosts one that is silent for so long holds up the others no longer, */
@@ -13,10 +14,10 @@ const IMPATIENCE_MS = 500;
 export class HostLists {
   readonly #hosts: readonly EngineHost[];
   readonly #options: { clock: Clock; log: Logger };
-  readonly #lastSeen = new Map<EngineHost, ObservedWorker[]>();
+  readonly #lastSeen = new Map<EngineHost, SeenWorker[]>();
   readonly #unreachable = new Set<EngineHost>();
   /** Lists that are still on their way. */
-  readonly #asking = new Map<EngineHost, Promise<ObservedWorker[]>>();
+  readonly #asking = new Map<EngineHost, Promise<SeenWorker[]>>();
   /** Sessions of which a host was asked for a start and gave no answer, since its last list. */
   readonly #doubtful = new Map<EngineHost, Set<string>>();
 
@@ -26,7 +27,7 @@ export class HostLists {
   }
 
   /** @throws FlotillaError `engine_unreachable` if one does not answer that never did, or the only one */
-  async all(): Promise<ObservedWorker[]> {
+  async all(): Promise<SeenWorker[]> {
     return (await Promise.all(this.#hosts.map((host) => this.#of(host)))).flat();
   }
 
@@ -49,12 +50,15 @@ export class HostLists {
     return running.length + host.starting;
   }
 
-  remember(host: EngineHost, worker: ObservedWorker): void {
-    const others = (this.#lastSeen.get(host) ?? []).filter(({ sessionId }) => sessionId !== worker.sessionId);
+  remember(host: EngineHost, worker: SeenWorker): void {
+    const others = (this.#lastSeen.get(host) ?? []).filter(
+      ({ sessionId, role, epoch }) =>
+        sessionId !== worker.sessionId || (role !== worker.role && epoch !== worker.epoch),
+    );
     this.#lastSeen.set(host, [...others, worker]);
   }
 
-  async #of(host: EngineHost): Promise<ObservedWorker[]> {
+  async #of(host: EngineHost): Promise<SeenWorker[]> {
     const before = this.#lastSeen.get(host);
     try {
       // With one host there would be nothing to go on with.
@@ -73,7 +77,7 @@ export class HostLists {
   }
 
   /** One list at a time; whenever it comes, the host answers. */
-  #ask(host: EngineHost): Promise<ObservedWorker[]> {
+  #ask(host: EngineHost): Promise<SeenWorker[]> {
     const present = this.#asking.get(host);
     if (present) return present;
     const doubted = this.#doubtful.get(host);
@@ -91,7 +95,7 @@ export class HostLists {
     return asking;
   }
 
-  async #within(patienceMs: number, host: EngineHost): Promise<ObservedWorker[]> {
+  async #within(patienceMs: number, host: EngineHost): Promise<SeenWorker[]> {
     const enough = new AbortController();
     const over = this.#options.clock.sleep(patienceMs, enough.signal).then(() => {
       throw unavailable(ENGINE_UNREACHABLE, `The Docker engine ${host.name} is silent.`);

@@ -1,12 +1,14 @@
 import { AUTH_BODY_LIMIT, getAuthAnswer, putAuthAnswer, putAuthBody } from '../../../protocol/auth.ts';
 import { sessionPath } from '../../../protocol/common.ts';
 import type { AuthState } from '../../../services/auth-state/auth-state.ts';
+import type { Turns } from '../../../services/fleet/turns.ts';
+import { whenGone } from '../client-gone.ts';
 import type { RouteModule } from '../route.ts';
 
 const TAG = 'worker';
 
 export const workerAuthRoutes =
-  (deps: { auth: AuthState }): RouteModule =>
+  (deps: { auth: AuthState; turns: Turns }): RouteModule =>
   (routes) => {
     routes.add(
       {
@@ -14,13 +16,22 @@ export const workerAuthRoutes =
         path: '/api/worker/sessions/{id}/auth',
         tag: TAG,
         summary: 'The auth state of a session',
-        description: 'From here on, writes of older workers are refused with 409 `stale_epoch`.',
+        description:
+          'From here on, writes of older workers are refused with 409 `stale_epoch`. One that was started before ' +
+          'its turn waits for it here, and is told 503 `not_your_turn` when that takes long: it asks again.',
         audience: 'worker',
         params: sessionPath,
         response: getAuthAnswer,
         errors: [403, 404, 409],
       },
       async ({ params, worker, res }) => {
+        const gone = whenGone(res);
+        try {
+          await deps.turns.wait(params.id, worker.epoch, gone.signal);
+        } catch (error) {
+          if (gone.signal.aborted) return undefined;
+          throw error;
+        }
         res.type('json').send(await deps.auth.load(params.id, worker.epoch));
         return undefined;
       },

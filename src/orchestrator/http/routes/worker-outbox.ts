@@ -1,4 +1,4 @@
-import type { Request, Response } from 'express';
+import type { Request } from 'express';
 import { taskOfRaw } from '../../../domain/task.ts';
 import { type Clock, toIso } from '../../../kernel/clock.ts';
 import { invalid } from '../../../kernel/errors.ts';
@@ -21,6 +21,7 @@ import type { ClaimHub, Poll } from '../../../services/outbox/claim-hub.ts';
 import type { Outbox } from '../../../services/outbox/outbox.ts';
 import type { Claim } from '../../../services/outbox/ports.ts';
 import type { WorkerIdentity } from '../auth.ts';
+import { whenGone } from '../client-gone.ts';
 import type { RouteModule } from '../route.ts';
 
 const BASE = '/api/worker/sessions/{id}/outbox';
@@ -182,18 +183,6 @@ export const workerOutboxRoutes =
       },
     );
   };
-
-/** Aborted when the client goes away before it has its answer. */
-function whenGone(res: Response): AbortController {
-  const gone = new AbortController();
-  // A body that nobody reads would hide the end of the connection.
-  res.req.resume();
-  if (res.destroyed || res.req.socket.destroyed) gone.abort();
-  res.once('close', () => {
-    if (!res.writableFinished) gone.abort();
-  });
-  return gone;
-}
 
 interface Ended {
   raw?: string | undefined;

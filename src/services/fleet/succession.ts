@@ -1,0 +1,151 @@
+import { isWanted } from '../../domain/session-state.ts';
+import { type Clock, toIso } from '../../kernel/clock.ts';
+import { messageOf, unavailable } from '../../kernel/errors.ts';
+import type { SessionRecord, SessionStore } from '../sessions/ports.ts';
+import type { Migrations } from './migrations.ts';
+import type {
+  FleetBinder,
+  FleetBinding,
+  FleetOutbox,
+  SuccessorSource,
+  WaitingWorkers,
+  WorkerRuntime,
+  WorkerSpec,
+} from './ports.ts';
+
+export interface SuccessionDeps {
+  runtime: WorkerRuntime & Partial<SuccessorSource>;
+  binder: Pick<FleetBinder, 'binding'>;
+  outbox: Pick<FleetOutbox, 'handOver'>;
+  store: Pick<SessionStore, 'find' | 'update'>;
+  waiting: WaitingWorkers;
+  migrations: Migrations;
+  specFor(session: SessionRecord, binding: FleetBinding, epoch: number, image: string | null): WorkerSpec;
+  imageFor(session: SessionRecord): Promise<string | null>;
+  clock: Clock;
+}
+
+const LOOK_EVERY_MS = 50;
+/** From its start until it waits; on a machine that is busy a start takes many seconds. */
+const ARRIVES_WITHIN_MS = 45_000;
+/** The image may have to be fetched. The session goes on meanwhile, but nothing else is done for it. */
+const PREPARED_WITHIN_MS = 120_000;
+
+/**
+ * Replaces a worker that runs by one that was prepared beside it: the session goes on until its successor waits for
+ * its turn, and has no connection only from the end of the one to the connection of the other. Until then the old
+ * one has the epoch. Whatever goes wrong before is the end of the successor, and of nothing else.
+ */
+export class Succession {
+  readonly #deps: SuccessionDeps;
+  /** No two successors of a session get the same epoch: one of before may be where nobody reaches it. */
+  readonly #lastEpochs = new Map<string, number>();
+
+  constructor(deps: SuccessionDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * @param start starts the session's worker under this epoch, which has begun
+   * @returns whether something was changed
+   */
+  async replace(
+    sessionId: string,
+    node: string,
+    options: {
+      graceMs: number;
+      lead: number | undefined;
+      signal: AbortSignal | undefined;
+      start(epoch: number): Promise<boolean>;
+    },
+  ): Promise<boolean> {
+    const { runtime, outbox, store, migrations, clock } = this.#deps;
+    const session = await store.find(sessionId);
+    if (!session || !isWanted(session)) return false;
+    const generation = session.generation + 1;
+    const epoch = this.#nextEpoch(session);
+    try {
+      await this.#prepare(session, node, epoch, options.signal);
+    } catch (error) {
+      await runtime.discard?.(sessionId, epoch).catch(() => undefined);
+      // The next leader begins anew.
+      if (options.signal?.aborted) return false;
+      await migrations.calledOff(sessionId, generation, `${node} is not ready: ${messageOf(error)}`);
+      return true;
+    }
+    const at = toIso(clock.nowMs());
+    const guard = { generation: session.generation, epoch: session.epoch, desired: 'running' as const };
+    if (!(await store.update(sessionId, { generation, crashes: 0, notBefore: null }, guard, at))) {
+      await runtime.discard?.(sessionId, epoch);
+      return true;
+    }
+    // From here on the old one is outdated: if this is not carried on, it ends all the same, and a new one starts.
+    await runtime.stop(sessionId, { graceMs: options.graceMs });
+    if (!(await outbox.handOver(sessionId, epoch, options.lead))) return true;
+    return await options.start(epoch);
+  }
+
+  /** There is no place for a successor. @returns whether something was changed */
+  async stay(sessionId: string, reason: string): Promise<boolean> {
+    const session = await this.#deps.store.find(sessionId);
+    if (session) await this.#deps.migrations.calledOff(sessionId, session.generation + 1, reason);
+    return session !== null;
+  }
+
+  /** Resolves when the successor waits for its turn. */
+  async #prepare(
+    session: SessionRecord,
+    node: string,
+    epoch: number,
+    stopping: AbortSignal | undefined,
+  ): Promise<void> {
+    const { runtime, binder, waiting } = this.#deps;
+    const binding = await binder.binding(session.id);
+    if (!binding || !runtime.prepare) throw unavailable('not_prepared', 'nothing can be prepared for it');
+    const over = new AbortController();
+    const signal = AbortSignal.any([over.signal, ...(stopping ? [stopping] : [])]);
+    const watching = this.#watch(session, over, signal);
+    try {
+      await waiting.forget(session.id);
+      const image = await this.#deps.imageFor(session);
+      const next = { ...session, generation: session.generation + 1 };
+      const spec = this.#deps.specFor(next, binding, epoch, image);
+      await runtime.prepare({ ...spec, node }, { signal });
+      await this.#arrival(session.id, epoch, signal);
+    } finally {
+      over.abort();
+      await watching;
+    }
+  }
+
+  async #arrival(sessionId: string, epoch: number, signal: AbortSignal): Promise<void> {
+    const { waiting, clock } = this.#deps;
+    const deadline = clock.monotonicMs() + ARRIVES_WITHIN_MS;
+    while (!(await waiting.has(sessionId, epoch))) {
+      if (clock.monotonicMs() > deadline) {
+        throw unavailable('not_prepared', 'the worker that was started there does not report');
+      }
+      await clock.sleep(LOOK_EVERY_MS, signal);
+    }
+  }
+
+  /** Gives up when it takes too long, or when something else is wanted of the session. */
+  async #watch(session: SessionRecord, over: AbortController, signal: AbortSignal): Promise<void> {
+    const { store, clock } = this.#deps;
+    const deadline = clock.monotonicMs() + PREPARED_WITHIN_MS;
+    while (!signal.aborted) {
+      const now = await store.find(session.id).catch(() => session);
+      const asBefore = now?.desired === session.desired && now.generation === session.generation;
+      if (!asBefore) over.abort(unavailable('not_prepared', 'something else was asked of the session'));
+      else if (clock.monotonicMs() > deadline) over.abort(unavailable('not_prepared', 'it takes too long'));
+      await clock.sleep(LOOK_EVERY_MS * 5, signal).catch(() => undefined);
+    }
+  }
+
+  #nextEpoch(session: SessionRecord): number {
+    const last = this.#lastEpochs.get(session.id) ?? 0;
+    const epoch = Math.max(session.epoch + 1, last + 1, this.#deps.clock.nowMs());
+    this.#lastEpochs.set(session.id, epoch);
+    return epoch;
+  }
+}
