@@ -88,6 +88,7 @@ export function composeMessages(options: MessagesOptions): Messages {
     jobs: store,
     sessions,
     outbox: options.outbox,
+    clock,
   });
 
   const restore = createRestoration({

@@ -57,7 +57,7 @@ export interface Orchestrator {
 
 const PROBE_TIMEOUT_MS = 2000;
 const LAST_REQUESTS_MS = 5000;
-const WRONG_KEYS_A_MINUTE = 60;
+const WRONG_KEYS_A_MINUTE = 300;
 
 /** Wires the whole orchestrator: the only place that knows all of its parts. */
 export async function compose(options: OrchestratorOptions): Promise<Orchestrator> {

@@ -34,13 +34,10 @@ export const errorBody = z.object({
 });
 export type ErrorBody = z.infer<typeof errorBody>;
 
+const LIMIT_RULE = 'must be a whole number from 1 to 1000';
+
 /** `limit` and `cursor` of every paged list. */
 export const pageQuery = z.object({
-  limit: z.coerce
-    .number('must be a whole number')
-    .int('must be a whole number')
-    .min(1)
-    .max(1000)
-    .default(100),
+  limit: z.coerce.number(LIMIT_RULE).int(LIMIT_RULE).min(1, LIMIT_RULE).max(1000, LIMIT_RULE).default(100),
   cursor: z.string().max(256).optional(),
 });

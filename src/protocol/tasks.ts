@@ -14,11 +14,11 @@ export const TASK_STATES = [
 export const taskSchema = z.object({
   id: z.string(),
   jobId: z.string().nullable(),
-  sessionId: z
+  sessionId: z.string().nullable().describe('Who sends it; null while nobody is chosen.'),
+  to: z
     .string()
     .nullable()
-    .describe('Who sends it; null if nobody was chosen before its time was over.'),
-  to: z.string().nullable(),
+    .describe('Null if its job was cancelled before its turn: such contacts are not kept.'),
   state: z.string(),
   reason: z.string().nullable().describe('Why it failed, or will be tried again.'),
   attempts: z.number().int(),

@@ -228,6 +228,19 @@ describe('bodies', () => {
 });
 
 describe('too many wrong keys', () => {
+  it('are neither requests without a key nor a look at every endpoint with a wrong one', async () => {
+    const statuses = new Set<number>();
+    for (let round = 0; round < 20; round++) {
+      const none = () => request(`${flotilla.url}/status`, 'GET');
+      for (const { status } of await Promise.all(Array.from({ length: 20 }, none))) statuses.add(status);
+    }
+    for (let n = 0; n < 150; n++) {
+      const wrong = { 'x-api-key': `wrong-${n}` };
+      statuses.add((await request(`${flotilla.url}/status`, 'GET', undefined, wrong)).status);
+    }
+    expect([...statuses]).toEqual([401]);
+  });
+
   it('answers 429 with Retry-After at last', async () => {
     let last: Awaited<ReturnType<typeof request>> | undefined;
     for (let round = 0; round < 30 && last?.status !== 429; round++) {

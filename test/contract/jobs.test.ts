@@ -54,6 +54,41 @@ describe('a job without a session', () => {
     expect([sum(cancelled.totals), cancelled.waitingFor]).toEqual([3, null]);
   });
 
+  it('lists its messages from the start, page by page, and says of each what it waits for', async () => {
+    const id = await send(1203);
+    await eventually('the reason', async () => (await job(id)).state === 'waiting');
+    const tasks = async (query: string) =>
+      (await flotilla.api('GET', `/api/messages/${id}/tasks?${query}`)).body;
+    const all: { id: string; to: string; state: string }[] = [];
+    let cursor: string | null = null;
+    do {
+      const page = await tasks(`limit=500${cursor === null ? '' : `&cursor=${cursor}`}`);
+      all.push(...page.tasks);
+      cursor = page.nextCursor;
+    } while (cursor !== null);
+    expect(all.map(({ id, to, state }) => [id, to, state])).toEqual(
+      contacts(1203).map(({ phone }, n) => [`${id}-${n}`, phone, 'accepted']),
+    );
+    expect((await tasks('state=queued&limit=7')).tasks).toEqual(all.slice(0, 7));
+    expect((await tasks('state=sent')).tasks).toEqual([]);
+
+    const story = async (n: number | string) => flotilla.api('GET', `/api/tasks/${id}-${n}`);
+    const { task } = (await story(1202)).body;
+    expect(task).toMatchObject({ id: `${id}-1202`, jobId: id, to: '972510001202', mode: 'message' });
+    expect(task.waitingFor).toMatch(/session/);
+    expect(task.story).toEqual([{ state: 'accepted', at: expect.any(String) }]);
+    for (const n of [1203, '007', '-1']) expect(errorFaults(await story(n), 404)).toEqual([]);
+
+    expect((await act(id, 'pause')).status).toBe(200);
+    expect((await story(0)).body.task.waitingFor).toMatch(/paused/);
+    expect((await act(id, 'cancel')).status).toBe(200);
+    expect((await tasks('state=cancelled&limit=1000')).tasks).toHaveLength(1000);
+    expect((await tasks('state=queued')).tasks).toEqual([]);
+    const cancelled = (await story(0)).body.task;
+    expect(cancelled).toMatchObject({ state: 'cancelled', waitingFor: null });
+    expect(cancelled.story.map(({ state }: { state: string }) => state)).toEqual(['accepted', 'cancelled']);
+  });
+
   it('is 404 if unknown', async () => {
     for (const path of ['', '/tasks']) {
       expect(errorFaults(await flotilla.api('GET', `/api/messages/no-such-job${path}`), 404)).toEqual([]);

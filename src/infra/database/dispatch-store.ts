@@ -1,9 +1,9 @@
 import type { CompiledQuery, Kysely } from 'kysely';
 import { type Clock, toIso } from '../../kernel/clock.ts';
-import type { Contact } from '../../protocol/messages.ts';
 import type { DispatchStore, PlannedRow, PlannedTask } from '../../services/dispatch/ports.ts';
 import type { JobRecord } from '../../services/intake/ports.ts';
 import type { Database } from './database.ts';
+import { readContacts } from './job-contacts.ts';
 import { toRecord } from './job-store.ts';
 import { rememberSenders, stickySenders } from './recipient-store.ts';
 import type { Schema } from './schema.ts';
@@ -47,25 +47,7 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
       return row ? toRecord(row) : null;
     },
 
-    async contacts(jobId, from) {
-      const slices = await db
-        .selectFrom('job_contacts')
-        .select(['first', 'contacts'])
-        .where('job_id', '=', jobId)
-        .where('first', '>=', (e) =>
-          e
-            .selectFrom('job_contacts')
-            .select((of) => of.fn.max('first').as('first'))
-            .where('job_id', '=', jobId)
-            .where('first', '<=', from),
-        )
-        .orderBy('first')
-        .limit(SLICES_PER_READ)
-        .execute();
-      return slices.flatMap((slice) =>
-        (JSON.parse(slice.contacts) as Contact[]).slice(Math.max(0, from - slice.first)),
-      );
-    },
+    contacts: (jobId, from) => readContacts(db, jobId, from, SLICES_PER_READ),
 
     stickySenders: (tenant, recipients) => stickySenders(db, dialect, tenant, recipients),
     prepare: (job, from, planned) => prepare(job, from, planned, false),

@@ -1,7 +1,9 @@
 import type { Selectable } from 'kysely';
 import type { TaskView } from '../../protocol/tasks.ts';
+import { CONTACTS_PER_SLICE } from '../../services/intake/prepare-request.ts';
 import type { TaskQueries } from '../../services/intake/task-stories.ts';
 import type { Database } from './database.ts';
+import { readContacts } from './job-contacts.ts';
 import type { TasksTable } from './schema.ts';
 
 /** Reads task rows for people. */
@@ -34,13 +36,17 @@ export function createTaskQueries({ db }: Database): TaskQueries {
             .where('state', '=', state)
             .where('position', '>', after)
             .orderBy('position')
-            .limit(limit + 1)
+            .limit(limit)
             .execute(),
         ),
       );
       const rows = pages.flat().sort((a, b) => a.position - b.position);
-      const last = rows.length > limit ? (rows[limit - 1]?.position ?? null) : null;
-      return { tasks: rows.slice(0, limit).map(toView), last };
+      return rows.slice(0, limit).map((row) => ({ position: row.position, task: toView(row) }));
+    },
+
+    async contacts(jobId, from, count) {
+      const slices = Math.ceil(count / CONTACTS_PER_SLICE) + 1;
+      return (await readContacts(db, jobId, from, slices)).slice(0, count);
     },
   };
 }

@@ -50,7 +50,8 @@ export function createAuthenticator(options: AuthOptions): Authenticator {
     if (values.length > 1)
       throw refuse(req, 'duplicate_key', `The header ${header} is there more than once.`);
     const value = values[0];
-    if (!value) throw refuse(req, 'missing_key', `The header ${header} is missing.`);
+    // Nobody guesses by saying nothing: this is not counted.
+    if (!value) throw new FlotillaError('unauthenticated', 'missing_key', `The header ${header} is missing.`);
     return value;
   };
 

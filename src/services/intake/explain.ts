@@ -8,12 +8,8 @@ export async function explainWaiting(
   totals: JobTotals,
   nowMs: number,
 ): Promise<string | null> {
-  if (job.state === 'paused') return 'it was paused';
-  if (job.state === 'waiting') return job.waitingFor;
-  if (job.state === 'accepted' && job.notBefore !== null && Date.parse(job.notBefore) > nowMs) {
-    return `its start time ${job.notBefore}`;
-  }
-  if (job.state === 'accepted') return 'its turn at the dispatcher';
+  const before = beforeDispatch(job, nowMs);
+  if (before !== null) return before;
   if (job.state !== 'running' || totals.queued === 0) return null;
   const open = await deps.tasks.openBySession(job.id);
   const sessions = await deps.sessions.findMany(open.map(({ sessionId }) => sessionId));
@@ -29,6 +25,15 @@ export async function explainWaiting(
   return stuck.length === 1
     ? `session ${first.sessionId} is ${state}`
     : `none of ${stuck.length} sessions is connected; session ${first.sessionId} is ${state}`;
+}
+
+/** Why the dispatcher does not come to the contacts of a job, in words; null if it is at them, or there is none left. */
+export function beforeDispatch(job: JobRecord, nowMs: number): string | null {
+  if (job.state === 'paused') return 'it was paused';
+  if (job.state === 'waiting') return job.waitingFor;
+  if (job.state !== 'accepted') return null;
+  if (job.notBefore !== null && Date.parse(job.notBefore) > nowMs) return `its start time ${job.notBefore}`;
+  return 'its turn at the dispatcher';
 }
 
 /** The state of a session in a sentence. */

@@ -1,7 +1,10 @@
+import type { Clock } from '../../kernel/clock.ts';
 import { notFound } from '../../kernel/errors.ts';
+import type { Contact } from '../../protocol/messages.ts';
 import type { TaskStory, TaskView } from '../../protocol/tasks.ts';
-import { stateInWords } from './explain.ts';
+import { beforeDispatch, stateInWords } from './explain.ts';
 import type { JobStore, SessionDirectory } from './ports.ts';
+import { type PlacedTask, stateAhead, tasksAhead } from './tasks-ahead.ts';
 
 /** A task row as people are told of it. */
 export interface TaskRecord extends TaskView {
@@ -19,7 +22,9 @@ export interface TaskQueries {
     /** Position of the last one that was seen. */
     after: number;
     limit: number;
-  }): Promise<{ tasks: TaskView[]; last: number | null }>;
+  }): Promise<PlacedTask[]>;
+  /** Up to `count` contacts of a job from a position on; none once all have their task. */
+  contacts(jobId: string, from: number, count: number): Promise<Contact[]>;
 }
 
 export interface TaskStories {
@@ -43,12 +48,15 @@ export interface TaskStoriesDependencies {
     /** Where in the outbox a task stands, in words. */
     waitingFor(sessionId: string, raw: string): Promise<string>;
   };
+  clock: Clock;
 }
 
 const OPEN = ['accepted', 'queued', 'claimed'];
 const ALL = [...OPEN, 'sent', 'delivered', 'read', 'failed', 'cancelled'];
 
-export function createTaskStories({ queries, jobs, sessions, outbox }: TaskStoriesDependencies): TaskStories {
+export function createTaskStories(deps: TaskStoriesDependencies): TaskStories {
+  const { queries, jobs, sessions, outbox, clock } = deps;
+
   const waitingFor = async (task: TaskRecord): Promise<string | null> => {
     if (!OPEN.includes(task.state)) return null;
     const job = task.jobId === null ? null : await jobs.find(task.jobId);
@@ -63,23 +71,58 @@ export function createTaskStories({ queries, jobs, sessions, outbox }: TaskStori
     return outbox.waitingFor(sessionId, task.payload);
   };
 
+  /** The story of a message that the dispatcher has not come to. */
+  const storyAhead = async (taskId: string): Promise<TaskStory | null> => {
+    const [, jobId = '', position = ''] = /^(.+)-(\d{1,9})$/.exec(taskId) ?? [];
+    const job = await jobs.find(jobId);
+    if (!job) return null;
+    const [found] = await tasksAhead(queries, job, Number(position), 1);
+    if (found?.task.id !== taskId) return null;
+    const isOver = found.task.state === 'cancelled';
+    return {
+      ...found.task,
+      mode: job.mediaRef === null ? 'message' : 'image',
+      story: chapters(found.task),
+      waitingFor: isOver ? null : (beforeDispatch(job, clock.nowMs()) ?? 'its turn at the dispatcher'),
+    };
+  };
+
+  const storyOfRow = async (taskId: string): Promise<TaskStory | null> => {
+    const task = await queries.find(taskId);
+    if (!task) return null;
+    const { payload, ...view } = task;
+    return { ...view, story: chapters(task), waitingFor: await waitingFor(task) };
+  };
+
   return {
     async story(taskId) {
-      const task = await queries.find(taskId);
-      if (!task) throw notFound('task_not_found', `There is no task ${taskId}.`);
-      const { payload, ...view } = task;
-      return { ...view, story: chapters(task), waitingFor: await waitingFor(task) };
+      // Looked for once more at the end: the dispatcher may have come to it between the two looks.
+      const story = (await storyOfRow(taskId)) ?? (await storyAhead(taskId)) ?? (await storyOfRow(taskId));
+      if (!story) throw notFound('task_not_found', `There is no task ${taskId}.`);
+      return story;
     },
 
     async list({ jobId, state, after, limit }) {
-      if (!(await jobs.find(jobId))) throw notFound('job_not_found', `There is no job ${jobId}.`);
+      const job = await jobs.find(jobId);
+      if (!job) throw notFound('job_not_found', `There is no job ${jobId}.`);
       const states = state === null ? ALL : state === 'queued' ? OPEN : [state];
-      return queries.ofJob({ jobId, states, after, limit });
+      // One more than asked for tells whether there is a next page. Contacts first: what the dispatcher comes to
+      // meanwhile is among the rows then.
+      const ahead = states.includes(stateAhead(job))
+        ? await tasksAhead(queries, job, after + 1, limit + 1)
+        : [];
+      const rows = await queries.ofJob({ jobId, states, after, limit: limit + 1 });
+      const placed = new Map([...ahead, ...rows].map(({ position, task }) => [position, task]));
+      const page = [...placed].sort(([a], [b]) => a - b).slice(0, limit);
+      return {
+        tasks: page.map(([, task]) => task),
+        last: placed.size > limit ? (page.at(-1)?.[0] ?? null) : null,
+      };
     },
   };
 }
 
-function chapters(task: TaskRecord): { state: string; at: string }[] {
+function chapters(task: TaskView): { state: string; at: string }[] {
   const ended = task.state === 'cancelled' ? 'cancelled' : 'failed';
   const times: [string, string | null][] = [
     ['accepted', task.createdAt],

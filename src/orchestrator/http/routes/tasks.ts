@@ -19,8 +19,8 @@ export function taskRoutes({ stories }: { stories: TaskStories }): RouteModule {
         tag: 'Messages',
         summary: 'The messages of a job, in the order of its contacts',
         description:
-          'Contacts that the dispatcher has not come to are not in the list yet. `state=queued` gives every message ' +
-          'without an end, as in the totals of the job; the other states are taken literally.',
+          'All of them, from the moment the job is accepted. `state=queued` gives every message without an end, as in ' +
+          'the totals of the job; the other states are taken literally.',
         audience: 'management',
         params: z.object({ jobId: idSchema }),
         query: pageQuery.extend({ cursor: cursorSchema, state: z.enum(TASK_STATES).optional() }),
