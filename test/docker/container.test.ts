@@ -138,6 +138,35 @@ describe.skipIf(trouble !== null)(`containers${trouble === null ? '' : `, skippe
     expect(await engine.docker(['volume', 'ls', '-q'])).toBe('');
   });
 
+  test('no more than four start at the same time', async () => {
+    const clock = () => engine.docker(['info', '-f', '{{.SystemTime}}']);
+    const since = await clock();
+    await Promise.all(Array.from({ length: 10 }, (_, n) => runtime.ensure(spec(`many${n}`, 'wait'))));
+    const only = ['container', 'create', 'start'].map((each, n) => `${n === 0 ? 'type' : 'event'}=${each}`);
+    const filters = only.flatMap((each) => ['--filter', each]);
+    const until = await clock();
+    const format = '{{.Action}}';
+    const told = await engine.docker([
+      'events',
+      '--since',
+      since,
+      '--until',
+      until,
+      ...filters,
+      '--format',
+      format,
+    ]);
+    let starting = 0;
+    let most = 0;
+    for (const action of told.split('\n')) {
+      starting += action === 'create' ? 1 : -1;
+      most = Math.max(most, starting);
+    }
+    expect([told.split('\n').length, starting]).toEqual([20, 0]);
+    expect(most).toBeGreaterThan(1);
+    expect(most).toBeLessThanOrEqual(4);
+  });
+
   test('names that Docker does not allow are told apart', async () => {
     await Promise.all([runtime.ensure(spec('a:b', 'wait')), runtime.ensure(spec('a@b', 'wait'))]);
     expect((await runtime.list()).map(({ sessionId }) => sessionId).sort()).toEqual(['a:b', 'a@b']);
