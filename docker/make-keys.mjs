@@ -23,6 +23,7 @@ chmodSync(directory, 0o711);
 keep('api-key', NODE, () => random(24));
 keep('webhook-secret', NODE, () => random(24));
 keep('auth-encryption-key', NODE, () => random(32));
+keep('webhook-signing-secret', NODE, () => `whsec_${randomBytes(32).toString('base64')}`);
 const url = keep('redis-url', NODE, () => `redis://:${random(24)}@redis:6379/0`);
 const { password } = new URL(url);
 keep('redis.conf', REDIS, () =>

@@ -42,6 +42,14 @@ describe.skipIf(trouble !== null)(`images${trouble === null ? '' : `, skipped: $
       `const key=require('fs').readFileSync('/keys/api-key','utf8').trim();const o=${options};
        fetch('http://127.0.0.1:3000${path}',{...o,headers:{'x-api-key':key,...o.headers}}).then(async a=>console.log(a.status, await a.text()))`,
     ]);
+  /** Each line of each file with a key; of an address only the password. */
+  const secretsOf = async (container: string): Promise<string[]> => {
+    const files = ['api-key', 'webhook-secret', 'webhook-signing-secret', 'auth-encryption-key', 'redis-url'];
+    const paths = files.map((file) => `/keys/${file}`);
+    const lines = (await engine.docker(['exec', container, 'cat', ...paths])).split('\n');
+    expect(lines).toHaveLength(files.length);
+    return lines.map((line) => (URL.canParse(line) ? new URL(line).password : line));
+  };
   const compose = async (...args: string[]): Promise<string> => {
     const socket = engine.host.slice('unix://'.length);
     const { stdout } = await run(COMPOSE, ['-p', 'flotilla', '-f', FILE, ...args], {
@@ -90,6 +98,26 @@ describe.skipIf(trouble !== null)(`images${trouble === null ? '' : `, skipped: $
     }
   });
 
+  test('they run without a shell', async () => {
+    const rest = `for (const f of ['sh','dash','bash','rbash']) require('fs').rmSync('/bin/'+f,{force:true})`;
+    for (const image of [WORKER_IMAGE, ORCHESTRATOR_IMAGE]) {
+      const bare = `${image.split(':')[0]}-bare`;
+      const lines = [
+        `FROM ${image}`,
+        'USER root',
+        `RUN ${JSON.stringify(['node', '-e', rest])}`,
+        'USER node',
+      ];
+      await engine.docker(['build', '-q', '-t', bare, '-'], { input: lines.join('\n') });
+      const run = (...args: string[]) => engine.docker(['run', '--rm', '--init', '--read-only', ...args]);
+      await expect(run('--entrypoint', 'sh', bare, '-c', 'true')).rejects.toMatchObject({ code: 127 });
+      // As far as without any variable: the program itself was there.
+      const lacks = { stderr: expect.stringMatching(/SESSION_ID|API_KEY/) };
+      await expect(run(bare)).rejects.toMatchObject(lacks);
+      await engine.docker(['rmi', bare]);
+    }
+  });
+
   test('a worker without variables says which one it lacks', async () => {
     const worker = engine.docker(['run', '--rm', '--read-only', WORKER_IMAGE]);
     await expect(worker).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining('SESSION_ID') });
@@ -120,18 +148,43 @@ describe.skipIf(trouble !== null)(`images${trouble === null ? '' : `, skipped: $
         const workers = ['ps', '-q', '--filter', 'label=flotilla.session'];
         await eventually(async () => (await engine.docker(workers)) !== '', 30_000);
         const id = await engine.docker(workers);
-        const info = await engine.docker(['inspect', id]);
-        expect(info).not.toContain('proxy.example');
-        const ask = `const{ORCHESTRATOR_URL:u}=process.env;fetch(u+'/ready').then(a=>console.log(a.status))`;
-        expect(await engine.docker(['exec', id, 'node', '-e', ask])).toBe('200');
-        const redis = await engine.docker([
+        // What webhooks are signed with comes as a file, like all that is secret; no container shows any of it.
+        const sessionId = await engine.docker([
           'inspect',
           '-f',
-          '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}',
-          'flotilla_redis_1',
+          '{{index .Config.Labels "flotilla.session"}}',
+          id,
         ]);
-        const knock = `const s=require('net').connect(6379,'${redis}');s.setTimeout(2000,()=>{console.log('no');process.exit()});s.on('connect',()=>{console.log('open');process.exit()});s.on('error',()=>{console.log('no');process.exit()})`;
-        expect(await engine.docker(['exec', id, 'node', '-e', knock])).toBe('no');
+        expect(await call(`/api/sessions/${sessionId}/webhook`)).toMatch(/^200 .*"signed":true/);
+        const shown = await engine.docker(['inspect', ...(await engine.docker(['ps', '-aq'])).split('\n')]);
+        expect(shown).toContain('/keys/webhook-signing-secret');
+        for (const each of await secretsOf('flotilla_orchestrator_1')) expect(shown).not.toContain(each);
+        expect(shown).not.toContain('proxy.example');
+        const ask = `const{ORCHESTRATOR_URL:u}=process.env;fetch(u+'/ready').then(a=>console.log(a.status))`;
+        expect(await engine.docker(['exec', id, 'node', '-e', ask])).toBe('200');
+        // It reaches neither what the orchestrator alone is to reach, nor the engine.
+        const address = '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}';
+        const redis = await engine.docker(['inspect', '-f', address, 'flotilla_redis_1']);
+        const dispatcher = await engine.docker(['inspect', '-f', address, 'flotilla_dispatcher_1']);
+        for (const [host, port] of [
+          [redis, 6379],
+          [dispatcher, 3000],
+          ['host.docker.internal', 2375],
+          ['host.docker.internal', 2376],
+        ]) {
+          const knock = `const s=require('net').connect(${port},'${host}');s.setTimeout(2000,()=>{console.log('no');process.exit()});s.on('connect',()=>{console.log('open');process.exit()});s.on('error',()=>{console.log('no');process.exit()})`;
+          const from = (container: string) => engine.docker(['exec', container, 'node', '-e', knock]);
+          expect([host, port, await from(id)]).toEqual([host, port, 'no']);
+          if (host === redis) expect(await from('flotilla_orchestrator_1')).toBe('open');
+        }
+        const [{ Mounts: mounts }] = JSON.parse(await engine.docker(['inspect', id]));
+        expect(mounts.map((each: { Destination: string }) => each.Destination)).toEqual(['/run/flotilla']);
+        // A key of one's own, as the page of operations tells to set it: the file stays the orchestrator's alone.
+        const replace = ['run', '--rm', '-T', '--no-deps', '--entrypoint', 'sh', 'keys'];
+        const signing = '/keys/webhook-signing-secret';
+        await compose(...replace, '-c', `echo whsec_another >${signing}`);
+        const look = ['exec', 'flotilla_orchestrator_1', 'stat', '-c', '%U %a %s', signing];
+        expect(await engine.docker(look)).toBe('node 400 14');
       } catch (error) {
         const logs = await compose('logs', '--no-color', '--tail=40', 'orchestrator', 'dispatcher').catch(
           String,
