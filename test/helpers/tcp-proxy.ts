@@ -19,10 +19,15 @@ export interface TcpProxy {
 }
 
 /**
- * @param upstreams ports on 127.0.0.1; each connection goes to the next of them that can be reached
+ * @param upstreams ports on 127.0.0.1, or addresses; each connection goes to the next of them that can be reached
  * @param port where to listen; a free one by default
+ * @param host on which address
  */
-export async function startTcpProxy(upstreams: readonly number[], port = 0): Promise<TcpProxy> {
+export async function startTcpProxy(
+  upstreams: readonly (number | { host: string; port: number })[],
+  port = 0,
+  host = '127.0.0.1',
+): Promise<TcpProxy> {
   let state: LinkState = 'pass';
   let delayMs = 0;
   let turn = 0;
@@ -67,7 +72,8 @@ export async function startTcpProxy(upstreams: readonly number[], port = 0): Pro
     const tryNext = (left: number): void => {
       const target = upstreams[turn++ % upstreams.length];
       if (left === 0 || target === undefined) return void client.resetAndDestroy();
-      const upstream = connect({ port: target, host: '127.0.0.1', noDelay: true });
+      const at = typeof target === 'number' ? { port: target, host: '127.0.0.1' } : target;
+      const upstream = connect({ ...at, noDelay: true });
       upstream.once('error', () => {
         if (pair.upstream !== upstream) tryNext(left - 1);
       });
@@ -88,7 +94,7 @@ export async function startTcpProxy(upstreams: readonly number[], port = 0): Pro
   const server: Server = createServer(accept);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, '127.0.0.1', resolve);
+    server.listen(port, host, resolve);
   });
   const address = server.address();
   const dropAll = (): void => {

@@ -69,7 +69,7 @@ export async function startSwarm(images: (manager: SwarmNode) => Promise<string>
 }
 
 /** What is on one node, on another: by the registry if it is there, else by hand. */
-async function giveImage(from: SwarmNode, to: SwarmNode, image: string): Promise<void> {
+export async function giveImage(from: SwarmNode, to: SwarmNode, image: string): Promise<void> {
   const digests = ['image', 'inspect', '-f', '{{range .RepoDigests}}{{.}} {{end}}', image];
   const [digest] = (await from.docker(digests)).split(' ').filter(Boolean);
   if (digest !== undefined) {
