@@ -112,6 +112,17 @@ test('ends at once when the process that started it is gone', async () => {
   expect(await worker.exited).toBe(EXIT.orphaned);
 });
 
+test('what libraries say on the console is dropped: libsignal prints the keys of sessions there', async () => {
+  const says = `setTimeout(() => {
+    for (const name of ['log', 'info', 'warn', 'error', 'debug', 'trace', 'dir', 'table'])
+      console[name]('Closing session', { privKey: 'of-a-session' });
+    process.stdout.write('spoken');
+  }, 1000)`;
+  const worker = start({ NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(says)}` });
+  await until('spoken', () => worker.output().includes('spoken'));
+  expect(worker.output()).not.toMatch(/privKey|of-a-session/);
+});
+
 test('refuses to start without a proxy, in one line', async () => {
   const worker = start({ PROXY_URL: '' });
   expect(await worker.exited).toBe(EXIT.badConfig);
