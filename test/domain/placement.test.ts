@@ -75,7 +75,7 @@ function planned({ nodes, sessions, workers = [], placement, busy = [], ...polic
 
 function short(action: FleetAction): string {
   if (!('sessionId' in action)) return action.type;
-  const where = action.type === 'start' ? action.node : action.type === 'move' ? action.fromNode : '';
+  const where = 'node' in action ? action.node : action.type === 'move' ? action.fromNode : '';
   return `${action.type} ${action.sessionId} ${where ?? ''}`.trim();
 }
 
@@ -204,6 +204,11 @@ describe('a draining node', () => {
       ['explain s4'],
     ],
     ['leaves those alone that are busy', { ...full, busy: ['s1'] }, ['move s2 a', 'move s3 a']],
+    [
+      'leaves those alone that are about to go, and counts them',
+      { ...full, placement: { moves: new Map([['s1', move(2, null)]]) } },
+      ['replace s1 b', 'move s2 a'],
+    ],
     [
       'leaves those alone that are stopped, or replaced already',
       {

@@ -68,3 +68,15 @@ test('no number comes again after a loss of all data', async () => {
   await next.acquire();
   expect(next.fence).toBeGreaterThan(present);
 });
+
+test('an epoch that was given out before begins once, and never after a later one', async () => {
+  const store = new RedisOutboxStore({ redis: h.redis, scripts: h.scripts, leases: DEFAULT_LEASE_POLICY });
+  const [old, present] = await changeOfLead();
+  const epoch = await store.takeOwnership('s1', present);
+  await expect(store.handOver('s1', epoch + 1, old)).rejects.toThrow('FENCED');
+  expect(await store.handOver('s1', epoch, present)).toBe(false);
+  expect(await store.handOver('s1', epoch + 1, present)).toBe(true);
+  expect(await store.epoch('s1')).toBe(epoch + 1);
+  expect(await store.handOver('s1', epoch + 1)).toBe(false);
+  expect(await store.takeOwnership('s1', present)).toBeGreaterThan(epoch + 1);
+});
