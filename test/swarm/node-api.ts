@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { eventually } from '../helpers/fleet-sandbox.ts';
 import type { SwarmFleet } from './fleet.ts';
 import { MessageFlow } from './message-flow.ts';
+import { registryTrouble } from './registry.ts';
 import type { TestSwarm } from './swarm.ts';
 
 interface Node {
@@ -60,6 +61,19 @@ export function nodeTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet }):
       }
     }
     expect(found.flatMap(({ sessions }) => sessions).sort()).toEqual([...fleet.sessions].sort());
+    // By digest what came from the registry, by its id what was made here: on each node the same.
+    const image = ['service', 'inspect', '-f', '{{.Spec.TaskTemplate.ContainerSpec.Image}}'];
+    const services = await swarm.manager.docker([
+      'service',
+      'ls',
+      '-q',
+      '--filter',
+      'label=flotilla.session',
+    ]);
+    const images = new Set((await swarm.manager.docker([...image, ...services.split('\n')])).split('\n'));
+    expect([...images]).toEqual([
+      expect.stringMatching(registryTrouble() === null ? /@sha256:/ : /^sha256:/),
+    ]);
     // Nobody has all of them: it was spread.
     expect(Math.max(...found.map(({ sessions }) => sessions.length))).toBeLessThan(fleet.sessions.length);
   }, 60_000);
