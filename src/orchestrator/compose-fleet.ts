@@ -36,6 +36,7 @@ import { Succession } from '../services/fleet/succession.ts';
 import { Turns } from '../services/fleet/turns.ts';
 import { type WorkerSpecSettings, workerSpec } from '../services/fleet/worker-specs.ts';
 import { SessionCreator } from '../services/sessions/create-session.ts';
+import { KnownDeletions } from '../services/sessions/known-deletions.ts';
 import type { AlertRaiser, ReceiptRecorder, SessionBinder } from '../services/sessions/ports.ts';
 import { SessionStates } from '../services/sessions/session-states.ts';
 import { SessionService } from '../services/sessions/sessions.ts';
@@ -165,7 +166,8 @@ export function composeFleet(options: FleetOptions): Fleet {
       defaultProvider: DEFAULT_PROVIDER,
     },
   });
-  const sessions = new SessionService({ ...shared, states, creator, commands, qrCodes, deleted });
+  const deletions = new KnownDeletions({ store, deleted, clock });
+  const sessions = new SessionService({ ...shared, states, creator, commands, qrCodes, deletions });
   const reports = new WorkerReports({
     ...shared,
     states,

@@ -16,7 +16,6 @@ import type { Logger } from '../kernel/log.ts';
 import { LedgerFollower } from '../services/ledger/ledger-follower.ts';
 import { TaskLedger } from '../services/ledger/task-ledger.ts';
 import { ClaimHub } from '../services/outbox/claim-hub.ts';
-import { CachedDeletedSessions } from '../services/outbox/deleted-sessions.ts';
 import { Outbox } from '../services/outbox/outbox.ts';
 import { OutboxRestoration } from '../services/restoration/outbox-restoration.ts';
 import type { RestorablePart } from '../services/restoration/ports.ts';
@@ -36,7 +35,7 @@ export interface OutboxOptions {
   endedIds?: { forMs: number; count: number };
   /** Where a task that is enqueued directly has to be before the answer; SQL if not said. */
   promise?: 'sql' | 'redis';
-  /** Whether a session is known as deleted; asked at most every 5 s per session. */
+  /** Whether a session is known as deleted; asked for each enqueue. */
   isDeleted(sessionId: string): Promise<boolean>;
   /** Webhooks have something to tell about tasks. */
   onTold?: () => void;
@@ -79,7 +78,7 @@ export function composeOutbox(options: OutboxOptions): OutboxParts {
     store,
     ledger,
     room: new MemoryGuard({ redis, clock }),
-    sessions: new CachedDeletedSessions(options.isDeleted, clock),
+    sessions: { isDeleted: options.isDeleted },
     wakeUps,
     delays,
     clock,

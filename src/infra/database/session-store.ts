@@ -65,6 +65,11 @@ export function createSessionStore({ db, dialect }: Database): SessionStore {
       return row ? toRecord(row) : null;
     },
 
+    async beingDeleted() {
+      const rows = await db.selectFrom('sessions').select('id').where('desired', '=', 'deleted').execute();
+      return rows.map(({ id }) => id);
+    },
+
     async page({ limit, after, state, tenant }) {
       let query = listed();
       if (state !== null) query = query.where('state', '=', state);

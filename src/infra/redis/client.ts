@@ -27,8 +27,9 @@ export function createRedis({
   const redis = new Redis(url, {
     connectionName: `flotilla:${name}`,
     enableAutoPipelining: true,
-    // What comes often is gathered before (outbox-turns.ts); to gather it again would cost another turn.
-    autoPipeliningIgnoredCommands: ['evalsha'],
+    // What comes often is gathered before (outbox-turns.ts, outbox-wakeups.ts); to gather it again would cost another
+    // turn, and the wait for what was gathered before it.
+    autoPipeliningIgnoredCommands: ['evalsha', 'publish'],
     ...(commandTimeoutMs === null ? {} : { commandTimeout: commandTimeoutMs }),
     connectTimeout: 5000,
     maxRetriesPerRequest: 2,

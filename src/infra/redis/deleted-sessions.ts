@@ -20,4 +20,12 @@ export const createDeletedSessions = (redis: Redis, clock: Clock): DeletedSessio
   async has(sessionId) {
     return (await redis.zscore(keys.sessionsDeleted, sessionId)) !== null;
   },
+  async since(ms) {
+    const list = await redis.zrange(keys.sessionsDeleted, ms, '+inf', 'BYSCORE', 'WITHSCORES');
+    const found = [];
+    for (let at = 0; at + 1 < list.length; at += 2) {
+      found.push({ sessionId: list[at] ?? '', atMs: Number(list[at + 1]) });
+    }
+    return found;
+  },
 });

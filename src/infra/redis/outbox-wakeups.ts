@@ -15,7 +15,7 @@ export class RedisWakeUps implements WakeUps {
   readonly #redis: Redis;
   readonly #subscriber: Redis;
   readonly #log: Logger;
-  readonly #listeners = new Set<(sessionId: string) => void>();
+  readonly #listeners = new Set<(sessionId: string) => boolean>();
   readonly #name = newId('wake');
   #subscribed = false;
   #unsaid: string[] = [];
@@ -27,7 +27,7 @@ export class RedisWakeUps implements WakeUps {
     subscriber.on('message', (channel: string, text: string) => {
       if (channel !== keys.channelOutbox) return;
       const words = text.split(' ');
-      if (words[0] !== this.#name) this.#tell(words);
+      if (words[0] !== this.#name) for (const word of words) this.here(word);
     });
   }
 
@@ -40,7 +40,7 @@ export class RedisWakeUps implements WakeUps {
   #publishAll(): void {
     const sessionIds = this.#unsaid;
     this.#unsaid = [];
-    this.#tell(sessionIds);
+    for (const sessionId of sessionIds) this.here(sessionId);
     // Nobody waits for it: the sweep finds what a lost wake-up would have said.
     this.#redis
       .publish(keys.channelOutbox, `${this.#name} ${sessionIds.join(' ')}`)
@@ -49,13 +49,13 @@ export class RedisWakeUps implements WakeUps {
       });
   }
 
-  #tell(sessionIds: readonly string[]): void {
-    for (const sessionId of sessionIds) {
-      for (const listener of this.#listeners) listener(sessionId);
-    }
+  here(sessionId: string): boolean {
+    let waits = false;
+    for (const listener of this.#listeners) waits = listener(sessionId) || waits;
+    return waits;
   }
 
-  subscribe(onWake: (sessionId: string) => void): () => void {
+  subscribe(onWake: (sessionId: string) => boolean): () => void {
     this.#listeners.add(onWake);
     if (!this.#subscribed) {
       this.#subscribed = true;

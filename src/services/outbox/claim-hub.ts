@@ -153,12 +153,13 @@ export class ClaimHub implements Service {
     });
   }
 
-  /** Something may be there for this session. */
-  wake(sessionId: string): void {
+  /** Something may be there for this session. @returns whether a poll waits for it */
+  wake(sessionId: string): boolean {
     const line = this.#lines.get(sessionId);
-    if (!line) return;
+    if (!line || line.waiters.size === 0) return false;
     line.dirty = true;
     this.#pump(line);
+    return true;
   }
 
   #lineOf(sessionId: string): Line {
@@ -226,6 +227,8 @@ export class ClaimHub implements Service {
         return true;
       case 'stale':
         this.#settle(line, waiter, null, staleEpoch());
+        // The new owner may wait elsewhere, and was not told of what came while this one waited.
+        this.#wakeUps.publish(line.sessionId);
         return true;
       case 'held':
       case 'delayed':

@@ -109,8 +109,13 @@ export class Outbox {
   ): Promise<{ queued: number; duplicates: boolean[] }> {
     this.#room.assertRoom();
     if (tasks.length === 0) return { queued: (await this.#store.counts(sessionId)).queued, duplicates: [] };
-    const { servable, ...result } = await this.#store.enqueue(sessionId, tasks, known);
-    if (servable) this.#wakeUps.publish(sessionId);
+    const enqueuing = this.#store.enqueue(sessionId, tasks, known);
+    // The claim of who waits here goes to Redis right behind, and saves one way there and back.
+    const waits = this.#wakeUps.here(sessionId);
+    const { servable, ...result } = await enqueuing;
+    // Once more also here: the claim has overtaken an enqueue whose script had to be loaded first.
+    if (servable && waits) this.#wakeUps.here(sessionId);
+    else if (servable) this.#wakeUps.publish(sessionId);
     return result;
   }
 

@@ -139,11 +139,14 @@ export interface OutboxStore {
   ready(sessionIds: readonly string[]): Promise<string[]>;
 }
 
-/** Tells all processes that a session's waiting polls may be served. A lost message costs time, not tasks. */
+/** Says that a session's waiting polls may be served. A lost message costs time, not tasks. */
 export interface WakeUps {
+  /** Tells all processes. */
   publish(sessionId: string): void;
-  /** @returns unsubscribes */
-  subscribe(onWake: (sessionId: string) => void): () => void;
+  /** Tells this process alone, before it returns. @returns whether somebody waits here */
+  here(sessionId: string): boolean;
+  /** @param onWake says whether somebody waits. @returns unsubscribes */
+  subscribe(onWake: (sessionId: string) => boolean): () => void;
 }
 
 export type Acceptance =

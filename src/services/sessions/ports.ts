@@ -122,6 +122,8 @@ export interface SessionStore {
   /** The session that a request with this key has made, for as long as it is there, also while it is being deleted. */
   findByKey(key: string): Promise<{ session: SessionRecord; digest: string } | null>;
   find(id: string): Promise<SessionRecord | null>;
+  /** Ids of sessions that a person wants gone, and that are still there. */
+  beingDeleted(): Promise<string[]>;
   /** In the order of their creation, without deleted ones. */
   page(page: SessionPage): Promise<SessionRecord[]>;
   /** All rows, also deleted ones that are not erased yet, in the order of their creation. */
@@ -214,6 +216,8 @@ export interface InboundSeen {
 export interface DeletedSessions {
   add(sessionId: string): Promise<void>;
   has(sessionId: string): Promise<boolean>;
+  /** Those that were added at this time or later, on the clock of the machine that added them. */
+  since(ms: number): Promise<{ sessionId: string; atMs: number }[]>;
 }
 
 export interface ProfileDirectory {

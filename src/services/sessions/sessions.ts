@@ -5,10 +5,10 @@ import { type Clock, toIso } from '../../kernel/clock.ts';
 import { conflict, invalid, notFound } from '../../kernel/errors.ts';
 import type { EventLog } from '../events/ports.ts';
 import { refusal, type SessionCreator } from './create-session.ts';
+import type { KnownDeletions } from './known-deletions.ts';
 import type {
   AlertRaiser,
   CreateSession,
-  DeletedSessions,
   FleetSignal,
   QrCode,
   QrStore,
@@ -28,7 +28,7 @@ export interface SessionServiceDeps {
   commands: WorkerCommands;
   binder: SessionBinder;
   qrCodes: QrStore;
-  deleted: DeletedSessions;
+  deletions: Pick<KnownDeletions, 'note' | 'isDeleted'>;
   alerts: AlertRaiser;
   events: EventLog;
   fleet: FleetSignal;
@@ -117,6 +117,7 @@ export class SessionService {
     const session = await this.#find(id);
     const unlink = logout && hasWorker(session.state);
     await this.#deps.store.update(id, { desired: 'deleted', logout: unlink }, {}, this.#now());
+    this.#deps.deletions.note(id);
     await this.#deps.qrCodes.clear(id);
     await this.#wish(id, 'deleted');
   }
@@ -174,10 +175,9 @@ export class SessionService {
     return this.#deps.store.counts();
   }
 
-  /** Known as deleted: false for one that never was. */
-  async isDeleted(id: string): Promise<boolean> {
-    const session = await this.#deps.store.find(id);
-    return session ? session.desired === 'deleted' : await this.#deps.deleted.has(id);
+  /** Known as deleted: false for one that never was, and for up to 5 s after a deletion elsewhere. */
+  isDeleted(id: string): Promise<boolean> {
+    return this.#deps.deletions.isDeleted(id);
   }
 
   /** What a message of this session waits for, to follow its id in a sentence; null when it can send. */

@@ -25,7 +25,10 @@ async function orchestrator() {
   });
   const heard: string[] = [];
   const wakeUps = new RedisWakeUps({ redis, subscriber, log: silentLogger });
-  wakeUps.subscribe((sessionId) => heard.push(sessionId));
+  wakeUps.subscribe((sessionId) => {
+    heard.push(sessionId);
+    return sessionId === 'waits';
+  });
   await expect
     .poll(() => redis.pubsub('NUMSUB', keys.channelOutbox))
     .toEqual([keys.channelOutbox, ends.length]);
@@ -46,4 +49,14 @@ test('who listens here hears it at once and once, others over Redis, and strange
   await here.redis.publish(keys.channelOutbox, 's3 s4');
   await expect.poll(() => there.heard.slice(3)).toEqual(['s3', 's4']);
   await expect.poll(() => here.heard).toEqual(['s1', 's2', 's3', 's4']);
+});
+
+test('who only tells this process hears at once whether somebody waits', async () => {
+  const here = await orchestrator();
+  const there = await orchestrator();
+  expect(here.wakeUps.here('waits')).toBe(true);
+  expect(here.wakeUps.here('nobody')).toBe(false);
+  expect(here.heard).toEqual(['waits', 'nobody']);
+  here.wakeUps.publish('s1');
+  await expect.poll(() => there.heard.slice(1)).toEqual(['s1']);
 });

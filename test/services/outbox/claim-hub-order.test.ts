@@ -13,6 +13,7 @@ function hubWithSlowStore() {
   const asked: { request: ClaimRequest; answer(outcome: ClaimOutcome): void; fail(error: Error): void }[] =
     [];
   const unclaimed: string[] = [];
+  const told: string[] = [];
   const hub = new ClaimHub({
     store: {
       claim: (request) =>
@@ -22,11 +23,15 @@ function hubWithSlowStore() {
       unclaim: async (_, claimId) => unclaimed.push(claimId),
       ready: async () => [],
     },
-    wakeUps: { publish: () => undefined, subscribe: () => () => undefined },
+    wakeUps: {
+      publish: (sessionId) => void told.push(sessionId),
+      here: () => false,
+      subscribe: () => () => undefined,
+    },
     clock: systemClock,
     log: silentLogger,
   });
-  return { hub, asked, unclaimed };
+  return { hub, asked, unclaimed, told };
 }
 
 const served = (claimId: string, repeated = false): ClaimOutcome => ({
@@ -35,6 +40,14 @@ const served = (claimId: string, repeated = false): ClaimOutcome => ({
   leaseMs: 1000,
   repeated,
   tasks: [{ raw: '{"taskId":"a"}', attempt: 1 }],
+});
+
+test('what a worker may not have any more is told to the one that has taken over, wherever it waits', async () => {
+  const { hub, asked, told } = hubWithSlowStore();
+  const polling = hub.claim(pollOf('s', { epoch: 1 }), never);
+  asked[0]?.answer({ kind: 'stale' });
+  await expect(polling).rejects.toMatchObject({ code: 'stale_epoch' });
+  expect(told).toEqual(['s']);
 });
 
 describe('a client that goes away', () => {
