@@ -29,7 +29,7 @@ export interface OrchestratorOptions {
 const MAIN = join(import.meta.dirname, '..', 'src', 'orchestrator', 'main.ts');
 const START_TIMEOUT_MS = 30_000;
 /** As `npm start` has it. */
-const NODE_OPTIONS = ['--max-semi-space-size=8'];
+const NODE_OPTIONS = ['--max-semi-space-size=8', '--no-parallel-scavenge'];
 
 /** What `npm start` runs, with a data directory of its own, pointed at the simulated network. */
 export async function startOrchestrator(options: OrchestratorOptions): Promise<OrchestratorProcess> {

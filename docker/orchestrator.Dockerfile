@@ -34,5 +34,5 @@ VOLUME /data
 EXPOSE 3000
 USER node
 # A small young generation, as with `npm start`: large uploads stay within their memory.
-ENTRYPOINT ["node", "--max-semi-space-size=8"]
+ENTRYPOINT ["node", "--max-semi-space-size=8", "--no-parallel-scavenge"]
 CMD ["dist/orchestrator/main.js"]
