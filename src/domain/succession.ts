@@ -15,6 +15,8 @@ export function succession(
   if (!isComing(move, session)) {
     return worker.successor === undefined ? [] : [{ type: 'discard', sessionId }];
   }
+  // Who has just begun is let begin.
+  if (session.state === 'starting') return [];
   const place = places.take(session);
   if (place === 'wait') return [];
   if (place === 'full' || place.node === null || place.node === (worker.node ?? null)) {

@@ -53,6 +53,7 @@ describe('a session that is asked to go elsewhere', () => {
   test('waits for its turn, as a start does', () => {
     expect(planned(move(2, 'b'), { starting: 4 })).toEqual([]);
     expect(planned(move(2, 'b'), { busy: true })).toEqual([]);
+    expect(planned(move(2, 'b'), { session: { state: 'starting' } })).toEqual([]);
   });
 
   test('stays where it is if there is no room elsewhere', () => {

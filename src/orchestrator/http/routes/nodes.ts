@@ -75,8 +75,9 @@ function addMigration(routes: Routes, { migrations, sessions }: NodeRoutesDeps):
       tag: 'sessions',
       summary: 'Move a session to another node',
       description:
-        'The old worker gives back what it holds and ends before the new one starts with the same pairing and ' +
-        'proxy. The event `session.migrated` {fromNode, toNode, offlineMs} tells when it is done. 404 ' +
+        'The old worker gives back what it holds and ends before the new one connects with the same pairing and ' +
+        'proxy. Where containers run, the new one is started before that, and if it cannot be, the session stays ' +
+        'where it is (`session.migration_failed` {fromNode, node, reason}). The event `session.migrated` {fromNode, toNode, offlineMs} tells when it is done. 404 ' +
         '`unknown_session`, `unknown_node`; 409 `not_running`, `node_closed`, `node_full`, `node_unreachable`, ' +
         '`session_changed`.',
       audience: 'management',
