@@ -3,6 +3,7 @@ import { rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
+import { keys } from '../../src/infra/redis/keys.ts';
 import type { TestRedis } from '../helpers/redis.ts';
 import { copyLog, cutLog, putLogBack } from '../helpers/redis-log.ts';
 import { signal } from './processes.ts';
@@ -50,6 +51,15 @@ const stopWorkers: Fault = async (context) => {
 
 const killOrchestrator: Fault = async ({ system, random }) => {
   random.pick(system.orchestrators).kill();
+  return null;
+};
+
+/** Whoever has the lead, and with it most of the workers; one of them while nobody can say who. */
+const killLeader: Fault = async ({ system, admin, random }) => {
+  const soon = new Promise<null>((resolve) => setTimeout(resolve, 500, null));
+  const place = await Promise.race([admin.hget(keys.runnerLeader, 'place').catch(() => null), soon]);
+  const leader = system.orchestrators[system.places.indexOf(place ?? '')];
+  (leader ?? random.pick(system.orchestrators)).kill();
   return null;
 };
 
@@ -188,6 +198,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   'worker killed': killWorkers,
   'worker stopped': stopWorkers,
   'orchestrator killed': killOrchestrator,
+  'leader killed': killLeader,
   'orchestrator stopped': stopOrchestrator,
   'dispatcher killed': killDispatcher,
   'dispatcher stopped': stopDispatcher,

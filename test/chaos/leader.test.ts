@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { placeId } from '../../src/infra/place-id.ts';
 import { keys } from '../../src/infra/redis/keys.ts';
 import { startRedis, type TestRedis } from '../helpers/redis.ts';
 import { Api } from './api.ts';
@@ -55,7 +54,7 @@ afterAll(async () => {
 const lead = () => admin.hmget(keys.runnerLeader, 'place', 'fence');
 async function leader(): Promise<{ leading: Supervised; place: string; name: string }> {
   const [place] = await lead();
-  const index = ['a', 'b'].findIndex((name) => placeId(join(dir, name)) === place);
+  const index = system.places.indexOf(place ?? '');
   const leading = system.orchestrators[index];
   if (!leading || !place) throw new Error(`nobody leads: ${place}`);
   return { leading, place, name: ['a', 'b'][index] ?? '' };

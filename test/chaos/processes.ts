@@ -41,7 +41,8 @@ export function supervise(
     let lastLine = '';
     for (const stream of [mine.stdout, mine.stderr]) {
       stream.on('data', (chunk: Buffer) => {
-        log.write(chunk);
+        // Its last words may come after its end.
+        if (!log.writableEnded) log.write(chunk);
         lastLine = chunk.toString().trim().split('\n').at(-1) ?? lastLine;
       });
     }
@@ -83,7 +84,9 @@ export function supervise(
           .catch(() => undefined),
       ]);
       late.abort();
-      await new Promise((resolve) => log.end(() => resolve(undefined)));
+      const closed = new Promise((resolve) => log.once('close', resolve));
+      log.end();
+      await closed;
     },
   };
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { placeId } from '../../src/infra/place-id.ts';
 import { freePort } from '../../src/infra/redis/server-process.ts';
 import type { TestRedis } from '../helpers/redis.ts';
 import { startTcpProxy, type TcpProxy } from '../helpers/tcp-proxy.ts';
@@ -14,6 +15,8 @@ export interface System {
   /** Any worker's. */
   readonly webhookSecret: string;
   readonly orchestrators: readonly Supervised[];
+  /** By what each of them is known in the lease of the lead, in the same order. */
+  readonly places: readonly string[];
   readonly dispatcher: Supervised;
   /** Named by the two parts that each joins. */
   readonly links: ReadonlyMap<string, TcpProxy>;
@@ -69,9 +72,11 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   await mkdir(shared.MEDIA_DIR, { recursive: true });
 
   const orchestrators: Supervised[] = [];
+  const places: string[] = [];
   for (const name of ['a', 'b'] as const) {
     const dataDir = join(dir, name);
     await mkdir(dataDir, { recursive: true });
+    places.push(placeId(dataDir));
     const env = {
       ...shared,
       ...options.real,
@@ -101,6 +106,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     apiKey,
     webhookSecret: shared.WEBHOOK_SECRET,
     orchestrators,
+    places,
     dispatcher,
     links,
     dbPath,
