@@ -16,6 +16,7 @@ export interface Containers {
 }
 
 const BRIDGE = 'docker0';
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
 /**
  * Workers on the engines of DOCKER_HOSTS, from the image WORKER_IMAGE, as a fleet of their own.
@@ -38,7 +39,7 @@ export function demoContainers(host: string | null, env: NodeJS.ProcessEnv): Con
         fleetId,
         image,
         clock: systemClock,
-        log: silentLogger,
+        log: { ...silentLogger, warn: (facts, message) => say(`${message}: ${JSON.stringify(facts)}`) },
       });
       await Promise.all((await runtime.list()).map(({ sessionId }) => runtime.remove(sessionId)));
       await runtime.close({ graceMs: 0 });

@@ -24,16 +24,20 @@ describe.skipIf(trouble !== null)(`a fleet${trouble === null ? '' : `, skipped: 
   });
 
   test('the demo delivers in containers, and leaves nothing behind', async () => {
-    const { stdout } = await run(process.execPath, [DEMO, '--runtime', 'docker', '--host', engine.gateway], {
-      env: { ...process.env, DOCKER_HOSTS: `local=${engine.host}`, WORKER_IMAGE },
-      timeout: 240_000,
-    });
+    const { stdout, stderr } = await run(
+      process.execPath,
+      [DEMO, '--runtime', 'docker', '--host', engine.gateway],
+      {
+        env: { ...process.env, DOCKER_HOSTS: `local=${engine.host}`, WORKER_IMAGE },
+        timeout: 240_000,
+      },
+    );
     process.stdout.write(
       `${stdout.match(/paired and connected in .*/)?.[0]}; ${stdout.trim().split('\n').at(-1)}\n`,
     );
     expect(stdout).toContain('300/300 delivered, 0 duplicates, no proxy above 4');
     expect(await engine.docker(['ps', '-aq'])).toBe('');
     expect(await engine.docker(['volume', 'ls', '-q'])).toBe('');
-    expect(await engine.docker(['network', 'ls', '-q', '--filter', 'label=flotilla.fleet'])).toBe('');
+    expect(await engine.docker(['network', 'ls', '-q', '--filter', 'label=flotilla.fleet']), stderr).toBe('');
   }, 270_000);
 });
