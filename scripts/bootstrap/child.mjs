@@ -2,6 +2,8 @@ import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
+const PARENT = process.ppid;
+const PARENT_LOOK_MS = 250;
 const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGABRT: 6, SIGKILL: 9, SIGSEGV: 11, SIGTERM: 15 };
 
 /**
@@ -11,20 +13,39 @@ const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGABRT: 6, SIGKILL: 
 export function runCommand(file, args, env) {
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, { stdio: 'inherit', env });
+    let told = false;
+    const forgetParent = whenNpmEnds(() => told || child.kill('SIGTERM'));
     const handlers = FORWARDED.map((signal) => {
       const handler = () => {
+        told = true;
         if (!(signal === 'SIGINT' && process.stdin.isTTY)) child.kill(signal);
       };
       process.on(signal, handler);
       return [signal, handler];
     });
     const settle = (finish, value) => {
+      forgetParent();
       for (const [signal, handler] of handlers) process.off(signal, handler);
       finish(value);
     };
     child.once('error', (error) => settle(reject, error));
     child.once('exit', (code, signal) => settle(resolve, code ?? 128 + (SIGNAL_NUMBERS[signal] ?? 0)));
   });
+}
+
+/**
+ * npm hands a SIGTERM to the shell between it and us, and a shell such as dash ends without handing it on: the command
+ * would live on with nobody to stop it. That the shell has gone is the signal then.
+ * @returns stops looking
+ */
+function whenNpmEnds(act) {
+  if (process.env.npm_lifecycle_event === undefined || process.platform === 'win32') return () => {};
+  const look = setInterval(() => {
+    if (process.ppid === PARENT) return;
+    clearInterval(look);
+    act();
+  }, PARENT_LOOK_MS);
+  return () => clearInterval(look);
 }
 
 /**

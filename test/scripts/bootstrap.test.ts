@@ -46,7 +46,8 @@ function start(
 ): ChildProcess & { result: Promise<Result> } {
   // What the npm that runs these tests says about itself must not reach the copy.
   const inherited = Object.entries(process.env).filter(([name]) => !/^(npm_|NODE_|VITEST|CI$)/.test(name));
-  const child = spawn(node, [join(dir, 'scripts', 'run.mjs'), ...args], {
+  const command = node === 'sh' ? args : [join(dir, 'scripts', 'run.mjs'), ...args];
+  const child = spawn(node, command, {
     cwd: dir,
     env: { ...Object.fromEntries(inherited), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -128,6 +129,20 @@ test('exit codes and signals are those of the command', async () => {
   child.kill('SIGTERM');
   expect(await child.result).toMatchObject({ code: 5, out: 'up\nasked to stop\n' });
   expect((await bootstrap(['exec', 'node', '-e', 'process.kill(process.pid, "SIGKILL")'])).code).toBe(137);
+});
+
+test('a shell of npm that ends on SIGTERM takes the command along', async () => {
+  withPackages();
+  const script =
+    'process.on("SIGTERM", () => { console.log("asked to stop"); process.exit(5); }); console.log("up"); setTimeout(() => {}, 10_000)';
+  // Something after the command, so that no shell becomes it.
+  const shell = start(
+    ['-c', '"$@"; exit $?', 'sh', process.execPath, join('scripts', 'run.mjs'), 'exec', 'node', '-e', script],
+    { node: 'sh', env: { npm_lifecycle_event: 'start' } },
+  );
+  await new Promise<void>((resolve) => shell.stdout?.once('data', () => resolve()));
+  shell.kill('SIGTERM');
+  expect(await shell.result).toMatchObject({ code: null, out: 'up\nasked to stop\n' });
 });
 
 test('offline it says so in one line, and what to do', { timeout: 60_000 }, async () => {
