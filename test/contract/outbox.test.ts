@@ -212,6 +212,18 @@ describe('claim', () => {
     expect(seen.task.text).toBe(TEXT.text);
   });
 
+  it('puts what would look like no task onto the dead list', async () => {
+    await flotilla.redis.lpush(`session:outbox:${id}`, '', 'null', '');
+    await enqueue(text('good'));
+    expect((await claim()).body.task?.taskId).toBe('good');
+    const { tasks } = (await flotilla.api('GET', `/api/sessions/${id}/outbox/dead`)).body;
+    expect(tasks.map(({ raw, reason }: { raw: string; reason: string }) => [raw, reason])).toEqual([
+      ['', 'not_a_task'],
+      ['null', 'not_a_task'],
+      ['', 'not_a_task'],
+    ]);
+  });
+
   it('of a client that has gone claims nothing', async () => {
     const lines = [
       `POST /api/worker/sessions/${id}/outbox/claim?timeout=20 HTTP/1.1`,

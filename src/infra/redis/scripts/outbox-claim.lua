@@ -61,6 +61,9 @@ local function take(session, queue, leases, most)
       if taken[field] then -- the same string twice: leases cannot tell them apart, so one after the other
         for last = #raws, i, -1 do redis.call('RPUSH', queue, raws[last]) end
         return batch, lease_ms, buried
+      elseif raw == '' or raw == 'null' then -- what a worker would take for no task at all, and never end
+        bury(KEYS[4] .. session, leases, ledger, session, raw, field, 'not_a_task', deliveries, now)
+        buried = buried + 1
       elseif has_expired(raw, now) then
         bury(KEYS[4] .. session, leases, ledger, session, raw, field, 'expired', deliveries, now)
         buried = buried + 1
