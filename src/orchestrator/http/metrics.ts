@@ -11,7 +11,8 @@ export interface HttpMetrics {
 /** Process metrics, and every request by method, route and status. */
 export function createHttpMetrics(): HttpMetrics {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  // The delay of the event loop by ten samples a second: a hundred of them are a sixth of what an idle process costs.
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
   const requests = new Counter({
     name: 'flotilla_http_requests_total',
     help: 'Requests by method, route and status.',
