@@ -120,6 +120,11 @@ describe.skipIf(trouble !== null)(
     test('who has no certificate is nobody to the engine', async () => {
       const bare = { name: 'b', address: b.tls?.address ?? '', tlsDir: null, capacity: 1 };
       await expect(newRuntime(a, { hosts: [bare] }).list()).rejects.toThrow();
+      // Nor is a worker, which finds the engine where it finds the orchestrator.
+      const [worker = ''] = await given('b', 1);
+      const ask = `require('https').get({host:'host.docker.internal',port:2376,path:'/version',rejectUnauthorized:false},a=>console.log(a.statusCode)).on('error',e=>console.log(e.code))`;
+      const answer = await b.docker(['exec', `flotilla-${FLEET}-${worker}`, 'node', '-e', ask]);
+      expect(answer).toMatch(/^ERR_SSL_.*CERTIFICATE/);
     });
 
     test('a cordoned host gets nothing, a full one neither, and a session waits and says so', async () => {
