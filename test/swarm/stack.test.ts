@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { FleetApi } from '../../demo/api.ts';
+import { picture } from '../../demo/picture.ts';
 import { pairAll } from '../../demo/scanner.ts';
 import { keys } from '../../src/infra/redis/keys.ts';
 import { messageOf } from '../../src/kernel/errors.ts';
@@ -184,6 +185,16 @@ describe.skipIf(trouble !== null)(`the stack${trouble === null ? '' : `, skipped
         JSON.stringify({ id: 'p2', phone: SECOND_PHONE }),
       ]);
       await given.pair(2);
+      // A picture that one has taken in is sent by whichever worker, which asks whichever orchestrator for it.
+      const pictures = await Promise.all(
+        [first, second, first, second].map(async (node, n) => {
+          const api = new FleetApi(urlOf(node), given.apiKey);
+          return await api.postImage([{ name: `Viewer ${n}`, phone: `97254800000${n}` }], picture());
+        }),
+      );
+      for (const id of pictures) {
+        await eventually(async () => (await given.api.job(id)).totals.read === 1, 30_000);
+      }
       const running = await workers();
       expect(running).toHaveLength(2);
 
