@@ -254,7 +254,11 @@ export function composeFleet(options: FleetOptions): Fleet {
       nodeRoutes({ nodes, migrations, sessions }),
       upgrading.routes,
       workerEventRoutes({ reports }),
-      workerAuthRoutes({ auth, turns: new Turns({ store, waiting, clock }) }),
+      workerAuthRoutes({
+        auth,
+        turns: new Turns({ store, waiting, clock }),
+        stopping: options.stopping,
+      }),
       eventRoutes({ feed: options.feed, stopping: options.stopping }),
     ],
     async rebindProxy(proxy) {

@@ -28,7 +28,7 @@ const SUITES: Record<string, { title: string; run: (report: Report) => Promise<v
   fleet: { title: 'Workers', run: fleet },
   containers: { title: 'Workers in containers', run: containers },
   restarts: { title: 'Restart of a whole fleet', run: restarts },
-  migrations: { title: 'Migrations on a Swarm', run: migrations },
+  migrations: { title: 'Migrations', run: migrations },
   memory: { title: 'Memory', run: memory },
 };
 

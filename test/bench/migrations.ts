@@ -1,10 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { systemClock } from '../../src/kernel/clock.ts';
 import { engineTrouble } from '../helpers/docker-engine.ts';
 import { type SwarmFleet, startSwarmFleet } from '../swarm/fleet.ts';
 import { startSwarm, type TestSwarm } from '../swarm/swarm.ts';
 import { buildWorkerImage } from '../swarm/worker-image.ts';
 import { quantile } from './cycles.ts';
+import { migrateOnDocker } from './docker-migrations.ts';
 import type { Report } from './report.ts';
 
 const MIGRATIONS = 10;
@@ -20,21 +22,20 @@ interface Mark {
 
 /** From the first mark to the one after it, in the order in which they come. */
 const PHASES: readonly { figure: string; from: string; to: string }[] = [
-  { figure: 'connection closed, until the old container has ended', from: 'offline', to: 'container die' },
-  { figure: 'from there until its service is removed', from: 'container die', to: 'service remove' },
-  { figure: 'from there until the next service is made', from: 'service remove', to: 'service create' },
-  { figure: 'from there until its container is made', from: 'service create', to: 'container create' },
-  { figure: 'from there until it runs', from: 'container create', to: 'container start' },
-  { figure: 'from there until it is connected', from: 'container start', to: 'connected' },
+  { figure: 'asked for, until the next container runs', from: 'asked', to: 'container start' },
+  { figure: 'from there until the old connection is closed', from: 'container start', to: 'offline' },
+  { figure: 'from there until the old container has ended', from: 'offline', to: 'container die' },
+  { figure: 'from there until the next one is connected', from: 'container die', to: 'connected' },
 ];
 
-/** Real workers moved from node to node of a Swarm on this machine, and where the time without a connection goes. */
+/** Real workers moved between engines of this machine, and where the time of a migration goes on a Swarm. */
 export async function bench(report: Report): Promise<void> {
   // libsignal prints the keys of the simulated recipients.
   console.info = () => undefined;
   console.warn = () => undefined;
   const trouble = engineTrouble();
   if (trouble !== null) throw new Error(`This needs Docker engines: ${trouble}.`);
+  offlineTimes(report, 'Docker', await migrateOnDocker(MIGRATIONS));
   let image = '';
   const swarm = await startSwarm(async (manager) => {
     image = await buildWorkerImage(manager);
@@ -64,9 +65,11 @@ async function measure(swarm: TestSwarm, fleet: SwarmFleet, report: Report): Pro
       seen.length = 0;
       const [old] = await fleet.copies(session);
       const to = NODES.find((name) => name !== old?.node.name);
-      const moved = await fleet.migration(session, () =>
-        fleet.call('POST', `/api/sessions/${session}/migrate`, { node: to }),
-      );
+      let asked = Number.NaN;
+      const moved = await fleet.migration(session, () => {
+        asked = systemClock.nowMs();
+        return fleet.call('POST', `/api/sessions/${session}/migrate`, { node: to });
+      });
       const { offlineMs } = moved.data;
       if (offlineMs === null) throw new Error('the session had no connection to lose');
       await fleet.whole();
@@ -74,6 +77,7 @@ async function measure(swarm: TestSwarm, fleet: SwarmFleet, report: Report): Pro
       const connected = Date.parse(moved.at);
       const marks = [
         ...seen,
+        { at: asked, what: 'asked' },
         { at: connected, what: 'connected' },
         { at: connected - offlineMs, what: 'offline' },
       ];
@@ -86,18 +90,18 @@ async function measure(swarm: TestSwarm, fleet: SwarmFleet, report: Report): Pro
   } finally {
     for (const each of listeners) each.kill('SIGTERM');
   }
-  const show = (figure: string, values: readonly number[], q: number): void =>
-    report({
-      figure,
-      value: quantile(
-        values.toSorted((a, b) => a - b),
-        q,
-      ),
-      unit: 'ms',
-    });
-  show(`time without a connection, p50 of ${MIGRATIONS}`, offline, 0.5);
-  show('time without a connection, longest', offline, 1);
-  for (const { figure } of PHASES) show(`${figure}, p50`, phases.get(figure) ?? [], 0.5);
+  offlineTimes(report, 'Swarm', offline);
+  for (const { figure } of PHASES) show(report, `Swarm: ${figure}, p50`, phases.get(figure) ?? [], 0.5);
+}
+
+function offlineTimes(report: Report, runtime: string, offline: readonly number[]): void {
+  show(report, `${runtime}: time without a connection, p50 of ${offline.length}`, offline, 0.5);
+  show(report, `${runtime}: time without a connection, longest`, offline, 1);
+}
+
+function show(report: Report, figure: string, values: readonly number[], q: number): void {
+  const sorted = values.toSorted((a, b) => a - b);
+  report({ figure, value: quantile(sorted, q), unit: 'ms' });
 }
 
 /** A session that shares its node with another one. */

@@ -30,8 +30,8 @@ describe.skipIf(trouble !== null)(
     });
 
     /** Everything of a session that there is, as `node epoch name`, sorted. */
-    const containers = async (sessionId: string, all = false): Promise<string[]> => {
-      const format = '{{.Label "flotilla.epoch"}} {{.Names}}';
+    const containers = async (sessionId: string, all = false, what = '{{.Names}}'): Promise<string[]> => {
+      const format = `{{.Label "flotilla.epoch"}} ${what}`;
       const filter = ['--filter', `label=flotilla.session=${sessionId}`, '--format', format];
       const found = await Promise.all(
         [a, b].map(async (engine, index) => {
@@ -57,7 +57,7 @@ describe.skipIf(trouble !== null)(
       return {
         runtime,
         nodes: ['a', 'b'],
-        running: async (id) => (await containers(id)).map((line) => line.split(' ').slice(0, 2).join(' ')),
+        running: (id) => containers(id, false, '{{.ID}}'),
         close: () => runtime.close({ graceMs: 500 }),
       };
     });
@@ -93,10 +93,10 @@ describe.skipIf(trouble !== null)(
       const settled = async (id: string, node: string): Promise<void> => {
         await eventually(async () => {
           const found = await containers(id, true);
-          const only = found.length === 1 && found[0]?.startsWith(`${node} `);
-          return only === true && (await session(id)).state === 'connected';
+          const name = new RegExp(`^${node} \\d+ flotilla-${FLEET}-${id}$`);
+          const only = found.length === 1 && name.test(found[0] ?? '');
+          return only && (await session(id)).state === 'connected';
         }, 60_000);
-        expect((await containers(id, true))[0]).toMatch(new RegExp(` flotilla-${FLEET}-${id}$`));
       };
       let id = '';
 
@@ -152,6 +152,14 @@ describe.skipIf(trouble !== null)(
         // The old one still has it, and says so for as long as it lives.
         expect((await session(deaf)).state).toBe('connected');
         await settled(deaf, 'b');
+        // Killed while it ends the old one, a runner is followed by one that begins anew.
+        const { generation } = await session(deaf);
+        await migrate(deaf, 'a');
+        await eventually(async () => (await session(deaf)).generation > generation, 30_000);
+        await fleet.kill('SIGKILL');
+        await fleet.start();
+        await fleet.leads();
+        await settled(deaf, 'a');
       });
     });
   },

@@ -18,7 +18,6 @@ import {
   type WorkerStats,
 } from '../../../services/fleet/ports.ts';
 import type { EngineRuntimeOptions } from '../engine-options.ts';
-import { HintChannel } from '../hint-channel.ts';
 import { SessionTurns } from '../session-turns.ts';
 import type { SeenWorker } from './container-observer.ts';
 import { checkReference, proxyMark } from './container-spec.ts';
@@ -28,6 +27,7 @@ import { EngineHost } from './engine-host.ts';
 import { HostLists } from './host-lists.ts';
 import { type DockerHost, NO_LIMIT } from './hosts.ts';
 import { KeptLogs } from './kept-logs.ts';
+import { watchHosts } from './watch-hosts.ts';
 import { workersOfSessions } from './workers-of-sessions.ts';
 
 export interface DockerRuntimeOptions extends EngineRuntimeOptions {
@@ -37,7 +37,6 @@ export interface DockerRuntimeOptions extends EngineRuntimeOptions {
 }
 
 const CREATE_ATTEMPTS = 3;
-const WATCH_RETRY_MS = 1000;
 const CLOSE_MS = 10_000;
 /** It may be back by now. */
 const CLOSE_AWAY_MS = 1000;
@@ -155,34 +154,8 @@ export class DockerRuntime
     }));
   }
 
-  async *watch(signal: AbortSignal): AsyncGenerator<RuntimeHint> {
-    const over = new AbortController();
-    const hints = new HintChannel<RuntimeHint>();
-    const all = AbortSignal.any([signal, over.signal]);
-    const listening = hints.listen(all);
-    let lost: unknown;
-    const following = this.#hosts.map(async (host) => {
-      while (!all.aborted) {
-        try {
-          for await (const sessionId of host.events(all)) hints.publish({ sessionId });
-          lost ??= unavailable('events_lost', `The event stream of ${host.name} has ended.`);
-        } catch (error) {
-          lost ??= error;
-        }
-        // Whoever watches lists again, and then watches again: what happens meanwhile is in the list.
-        if (this.#hosts.length === 1) return over.abort();
-        // The others are still heard.
-        hints.publish({ sessionId: '' });
-        await this.#options.clock.sleep(WATCH_RETRY_MS, all).catch(() => undefined);
-      }
-    });
-    try {
-      yield* listening;
-    } finally {
-      over.abort();
-      await Promise.all(following);
-    }
-    if (!signal.aborted) throw lost;
+  watch(signal: AbortSignal): AsyncGenerator<RuntimeHint> {
+    return watchHosts(this.#hosts, this.#options.clock, signal);
   }
 
   async logs(sessionId: string, { lines }: { lines: number }): Promise<string[]> {

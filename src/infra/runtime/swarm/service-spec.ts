@@ -1,6 +1,6 @@
 import type { ContainerSpec, CreateServiceOptions, SecretReference } from 'dockerode';
 import type { WorkerSpec } from '../../../services/fleet/ports.ts';
-import { bytesOf, fingerprint, LABEL, WORKER_USER } from '../docker/container-spec.ts';
+import { bytesOf, fingerprint, LABEL, type Role, WORKER_USER } from '../docker/container-spec.ts';
 
 /** A secret as Swarm has it: its name there, and the file that the worker finds it in. */
 export interface ServiceSecret {
@@ -12,6 +12,8 @@ export interface ServiceSecret {
 
 /** A service that was told to stop carries it: whatever task of it is not there yet is never to start. */
 export const PARKED_LABEL = 'flotilla.parked';
+/** A service carries it as long as its worker waits beside another one. */
+export const SUCCESSOR_LABEL = 'flotilla.successor';
 /** On a node with the label `flotilla=no` no worker starts. */
 const WORKER_NODES = 'node.labels.flotilla!=no';
 /** No node has this id. */
@@ -30,10 +32,18 @@ const NANOSECONDS = 1e6;
 /** Of API 1.44; the types are older. */
 const NO_NEW_PRIVILEGES = { NoNewPrivileges: true } as NonNullable<ContainerSpec['Privileges']>;
 
-/** The one service of a session, the same name at each start; it is also a host name, so without dots. */
-export function serviceName(fleetId: string, sessionId: string): string {
-  const plain = `flotilla-${fleetId}-${sessionId}`.replaceAll(/[^A-Za-z0-9-]/g, '-').replace(/-+$/, '');
-  if (plain === `flotilla-${fleetId}-${sessionId}` && plain.length <= LONGEST_SERVICE_NAME) return plain;
+/** A service keeps its name for good: a worker has the one that was free when it was made. */
+const PREFIXES = ['flotilla-', 'flotillanext-'];
+
+/** The names that services of a session have, the usual one first. */
+export const serviceNames = (fleetId: string, sessionId: string): string[] =>
+  PREFIXES.map((prefix) => serviceName(prefix, fleetId, sessionId));
+
+/** The same at each start; it is also a host name, so without dots. */
+function serviceName(prefix: string, fleetId: string, sessionId: string): string {
+  const wanted = `${prefix}${fleetId}-${sessionId}`;
+  const plain = wanted.replaceAll(/[^A-Za-z0-9-]/g, '-').replace(/-+$/, '');
+  if (plain === wanted && plain.length <= LONGEST_SERVICE_NAME) return plain;
   const mark = fingerprint(`${fleetId}\0${sessionId}`);
   return `${plain.slice(0, LONGEST_SERVICE_NAME - mark.length - 1)}-${mark}`;
 }
@@ -62,6 +72,8 @@ export function labelsOf(spec: WorkerSpec, fleetId: string): Record<string, stri
 export function serviceOptions(
   spec: WorkerSpec,
   given: {
+    name: string;
+    role: Role;
     fleetId: string;
     image: string;
     network: string;
@@ -74,8 +86,8 @@ export function serviceOptions(
   const memory = spec.resources?.memory === undefined ? DEFAULT_MEMORY : bytesOf(spec.resources.memory);
   const labels = labelsOf(spec, given.fleetId);
   return {
-    Name: serviceName(given.fleetId, spec.sessionId),
-    Labels: labels,
+    Name: given.name,
+    Labels: given.role === 'worker' ? labels : { ...labels, [SUCCESSOR_LABEL]: 'yes' },
     Mode: { Replicated: { Replicas: 1 } },
     EndpointSpec: { Mode: 'dnsrr' },
     UpdateConfig: { Parallelism: 1, FailureAction: 'continue', Order: 'stop-first' },
@@ -128,6 +140,12 @@ export function parked(spec: CreateServiceOptions): CreateServiceOptions {
     Labels: { ...spec.Labels, [PARKED_LABEL]: 'yes' },
     TaskTemplate: { ...spec.TaskTemplate, Placement: { Constraints: [NOWHERE] } },
   };
+}
+
+/** The same service as that of a session's worker. Its task goes on: nothing that it was made from is different. */
+export function promoted(spec: CreateServiceOptions): CreateServiceOptions {
+  const { [SUCCESSOR_LABEL]: _, ...labels } = spec.Labels ?? {};
+  return { ...spec, Labels: labels };
 }
 
 function environmentOf(spec: WorkerSpec): string[] {

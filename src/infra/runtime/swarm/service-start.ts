@@ -2,12 +2,13 @@ import { readFileSync } from 'node:fs';
 import type { Clock } from '../../../kernel/clock.ts';
 import { unavailable } from '../../../kernel/errors.ts';
 import type { EnsureOptions, ObservedWorker, WorkerSpec } from '../../../services/fleet/ports.ts';
+import type { Role } from '../docker/container-spec.ts';
 import { statusOf } from '../docker/engine-errors.ts';
 import type { FleetNetwork } from './fleet-network.ts';
 import type { FleetSecrets } from './fleet-secrets.ts';
 import { exactImage } from './image-reference.ts';
 import { isNetworkGone, type SwarmManagers } from './managers.ts';
-import { serviceName, serviceOptions } from './service-spec.ts';
+import { serviceNames, serviceOptions } from './service-spec.ts';
 import { nodeConstraints } from './swarm-nodes.ts';
 import type { SwarmView } from './swarm-view.ts';
 import { isBeforeStart } from './worker-of-service.ts';
@@ -49,7 +50,8 @@ export class ServiceStart {
     this.#deps = deps;
   }
 
-  async create(spec: WorkerSpec): Promise<void> {
+  /** @param taken names of the session's other services */
+  async create(spec: WorkerSpec, role: Role, taken: readonly string[]): Promise<void> {
     const { managers, network, secrets, view, fleetId, stopGraceMs } = this.#deps;
     const [networkId, image, nodes] = await Promise.all([
       network.id(),
@@ -63,7 +65,8 @@ export class ServiceStart {
     ];
     try {
       const files = await secrets.create(spec, (path) => readFileSync(path));
-      const given = { fleetId, image, network: networkId, secrets: files, places, stopGraceMs };
+      const [name = ''] = serviceNames(fleetId, spec.sessionId).filter((each) => !taken.includes(each));
+      const given = { name, role, fleetId, image, network: networkId, secrets: files, places, stopGraceMs };
       await managers.ask((docker) => docker.createService(serviceOptions(spec, given)));
     } catch (error) {
       if (isNetworkGone(error)) network.forget();
@@ -75,12 +78,11 @@ export class ServiceStart {
 
   /** Waits until the worker runs, or has ended, or will not start. The signal ends the wait, not the start. */
   async outcome(spec: WorkerSpec, options: EnsureOptions): Promise<{ worker: ObservedWorker } | Refusal> {
-    const { view, fleetId, clock } = this.#deps;
-    const name = serviceName(fleetId, spec.sessionId);
+    const { view, clock } = this.#deps;
     const beganAt = clock.monotonicMs();
     let sayAfterMs = SAY_EVERY_MS;
     for (;;) {
-      const found = await view.find(name);
+      const found = await view.ofEpoch(spec.sessionId, spec.epoch);
       if (found === null) {
         throw unavailable('worker_not_started', 'The service of the worker was taken away.');
       }

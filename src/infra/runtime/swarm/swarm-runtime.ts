@@ -1,4 +1,4 @@
-import { conflict, FlotillaError, messageOf, unavailable } from '../../../kernel/errors.ts';
+import { conflict, messageOf, unavailable } from '../../../kernel/errors.ts';
 import type {
   EnsureOptions,
   ImageSource,
@@ -10,14 +10,16 @@ import type {
   RuntimeNode,
   StatsSource,
   StopOptions,
+  SuccessorSource,
   WorkerRuntime,
   WorkerSpec,
   WorkerStats,
 } from '../../../services/fleet/ports.ts';
-import { checkReference } from '../docker/container-spec.ts';
-import { reasonOf, statusOf } from '../docker/engine-errors.ts';
+import { checkReference, type Role } from '../docker/container-spec.ts';
+import { statusOf } from '../docker/engine-errors.ts';
 import type { DockerHost } from '../docker/hosts.ts';
 import { KEPT_LINES, KeptLogs } from '../docker/kept-logs.ts';
+import { workersOfSessions } from '../docker/workers-of-sessions.ts';
 import type { EngineRuntimeOptions } from '../engine-options.ts';
 import { SessionTurns } from '../session-turns.ts';
 import { warnOfOldEngine } from './engine-age.ts';
@@ -25,10 +27,12 @@ import { FleetNetwork } from './fleet-network.ts';
 import { FleetSecrets } from './fleet-secrets.ts';
 import { exactImage } from './image-reference.ts';
 import { isNetworkGone, SwarmManagers } from './managers.ts';
-import { parked, serviceName } from './service-spec.ts';
+import { parked, promoted } from './service-spec.ts';
 import { type Refusal, ServiceStart } from './service-start.ts';
+import { notStarted, startError } from './start-errors.ts';
 import { runtimeNodes } from './swarm-nodes.ts';
-import { SwarmView } from './swarm-view.ts';
+import { type SessionService, SwarmView } from './swarm-view.ts';
+import { watchTasks } from './watch-tasks.ts';
 import { workerStats } from './worker-stats.ts';
 
 export interface SwarmRuntimeOptions extends EngineRuntimeOptions {
@@ -45,7 +49,6 @@ const CREATE_ATTEMPTS = 3;
 /** Each look is two calls; what it finds late is time without a connection. */
 const FIRST_LOOKS_MS = 10;
 const LOOK_EVERY_MS = 50;
-const WATCH_EVERY_MS = 1000;
 /** Beyond the time to stop. */
 const GONE_WITHIN_MS = 20_000;
 
@@ -54,7 +57,7 @@ const GONE_WITHIN_MS = 20_000;
  * does not fit, to the one that Swarm chooses; Swarm ends what is unwanted, and starts nothing again by itself. Workers outlive the orchestrator, and nothing is remembered that Swarm does not tell.
  */
 export class SwarmRuntime
-  implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, ImageSource, NodeSource
+  implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, ImageSource, NodeSource, SuccessorSource
 {
   readonly #options: SwarmRuntimeOptions;
   readonly #managers: SwarmManagers;
@@ -122,12 +125,9 @@ export class SwarmRuntime
 
   /** Swarm gives the worker the time that it was started with, whatever is said here. */
   async stop(sessionId: string, _options: StopOptions): Promise<void> {
-    const name = this.#nameOf(sessionId);
-    const present = await this.#view.find(name);
+    const present = await this.#view.find(sessionId);
     if (present === null || present.worker.state === 'exited') return;
-    await this.#managers.updateService<{ Version: { Index: number }; Spec: object }>(name, ({ Spec: spec }) =>
-      parked(spec),
-    );
+    await this.#update(present.service.ID, parked);
     await this.#until(async () => !(await this.#view.stillRuns(present.worker)), sessionId);
   }
 
@@ -135,26 +135,24 @@ export class SwarmRuntime
     return this.#turns.take(sessionId, () => this.#remove(sessionId));
   }
 
-  list(): Promise<ObservedWorker[]> {
-    return this.#view.list();
+  prepare(spec: WorkerSpec & { node: string }, options: EnsureOptions = {}): Promise<void> {
+    return this.#turns.take(spec.sessionId, () => this.#prepare(spec, options));
   }
 
-  /** Swarm reports services, not tasks, so this looks again and again and tells what is different. */
-  async *watch(signal: AbortSignal): AsyncGenerator<RuntimeHint> {
-    let before: Map<string, string> | null = null;
-    while (!signal.aborted) {
-      const now = await this.#view.marks();
-      for (const [sessionId, mark] of now) {
-        if (before && before.get(sessionId) !== mark) yield { sessionId };
-      }
-      for (const sessionId of before?.keys() ?? []) if (!now.has(sessionId)) yield { sessionId };
-      before = now;
-      try {
-        await this.#options.clock.sleep(WATCH_EVERY_MS, signal);
-      } catch {
-        return;
-      }
-    }
+  discard(sessionId: string, epoch?: number): Promise<void> {
+    return this.#turns.take(sessionId, () =>
+      this.#remove(sessionId, (each, role) => role === 'successor' && (epoch ?? each) === each),
+    );
+  }
+
+  async list(): Promise<ObservedWorker[]> {
+    const { workers, replaced } = workersOfSessions(await this.#view.list());
+    for (const each of replaced) this.#replaced(each);
+    return workers;
+  }
+
+  watch(signal: AbortSignal): AsyncGenerator<RuntimeHint> {
+    return watchTasks(this.#view, this.#options.clock, signal);
   }
 
   /** Where a manager has never been asked yet there are none. */
@@ -164,13 +162,13 @@ export class SwarmRuntime
 
   /** @throws FlotillaError `stats_unavailable` when no engine of ours runs on the worker's node */
   async stats(sessionId: string): Promise<WorkerStats | null> {
-    const found = await this.#view.find(this.#nameOf(sessionId));
+    const found = await this.#view.find(sessionId);
     if (found?.worker.state !== 'running' || !found.task) return null;
     return await workerStats(this.#managers, found.task, found.worker.node ?? 'none');
   }
 
   async logs(sessionId: string, { lines }: { lines: number }): Promise<string[]> {
-    const present = await this.#view.logs(this.#nameOf(sessionId), lines);
+    const present = await this.#view.logs(sessionId, lines);
     if (present.length >= lines || !this.#keptLogs) return present.slice(-lines);
     return [...(await this.#keptLogs.read(sessionId, lines)), ...present].slice(-lines);
   }
@@ -185,18 +183,24 @@ export class SwarmRuntime
     let spec = wanted;
     let refused: Refusal | undefined;
     for (let attempt = 1; ; attempt += 1) {
-      const present = await this.#view.find(this.#nameOf(sessionId));
-      if (present && present.worker.epoch > epoch) {
+      const present = await this.#view.ofSession(sessionId);
+      if (present.some(({ role, worker }) => role === 'worker' && worker.epoch > epoch)) {
         throw conflict('newer_worker', 'A worker of a newer epoch is there already.');
       }
+      const mine = present.find(({ worker }) => worker.epoch === epoch);
       try {
-        if (present?.worker.epoch !== epoch) {
-          await this.#remove(sessionId);
-          await this.#start.create(spec);
+        if (mine?.role === 'successor' && mine.worker.state === 'running') {
+          await this.#remove(sessionId, (each) => each < epoch);
+          await this.#update(mine.service.ID, promoted);
+        } else if (mine?.role !== 'worker') {
+          // One of a later epoch is to follow this one.
+          await this.#remove(sessionId, (each) => each <= epoch);
+          const left = present.filter(({ worker }) => worker.epoch > epoch);
+          await this.#start.create(spec, 'worker', left.map(nameOf));
         }
         const start = await this.#start.outcome(spec, options);
         if ('worker' in start) return start.worker;
-        await this.#remove(sessionId);
+        await this.#remove(sessionId, (each) => each === epoch);
         if (start.staleNetwork !== undefined && attempt < CREATE_ATTEMPTS) {
           await this.#network.renew(start.staleNetwork);
           continue;
@@ -214,13 +218,65 @@ export class SwarmRuntime
     }
   }
 
-  /** With all that is its own, and until nothing of it runs any more. */
-  async #remove(sessionId: string): Promise<void> {
-    const name = this.#nameOf(sessionId);
-    await this.#keepLog(sessionId);
-    await this.#managers.unless([404], (docker) => docker.getService(name).remove());
+  /** Beside the present worker, and in place of whatever was prepared before. */
+  async #prepare(spec: WorkerSpec & { node: string }, options: EnsureOptions): Promise<void> {
+    const { sessionId, epoch } = spec;
+    await this.#remove(sessionId, (each, role) => role === 'successor' && each !== epoch);
+    const present = await this.#view.ofSession(sessionId);
+    try {
+      if (!present.some(({ worker }) => worker.epoch === epoch)) {
+        await this.#start.create(spec, 'successor', present.map(nameOf));
+      }
+      const start = await this.#start.outcome(spec, options);
+      if ('worker' in start) return;
+      await this.#remove(sessionId, (each) => each === epoch);
+      // The next start notices, too, and no connection is lost by waiting for it.
+      if (start.staleNetwork !== undefined) await this.#network.renew(start.staleNetwork);
+      throw notStarted(start);
+    } catch (error) {
+      throw startError(error);
+    }
+  }
+
+  #update(serviceId: string, change: (spec: object) => object): Promise<boolean> {
+    return this.#managers.updateService<{ Version: { Index: number }; Spec: object }>(
+      serviceId,
+      ({ Spec: spec }) => change(spec),
+    );
+  }
+
+  /** An older service beside a newer one: nobody else would take it away. */
+  #replaced({ sessionId, epoch }: ObservedWorker): void {
+    if (this.#turns.has(sessionId)) return;
+    this.#turns
+      .take(sessionId, () => this.#remove(sessionId, (each, role) => role === 'worker' && each === epoch))
+      .catch((error: unknown) => {
+        this.#options.log.debug({ sessionId, error: messageOf(error) }, 'an old worker could not be removed');
+      });
+  }
+
+  /**
+   * With all that is its own, and until nothing of it runs any more.
+   * @param which of the session's services; all of them, unless told
+   */
+  async #remove(
+    sessionId: string,
+    which: (epoch: number, role: Role) => boolean = () => true,
+  ): Promise<void> {
+    const present = await this.#view.ofSession(sessionId);
+    const going = present.filter(({ worker, role }) => which(worker.epoch, role));
+    const staying = new Set(
+      present.filter((each) => !going.includes(each)).map(({ worker }) => worker.epoch),
+    );
+    if (going.some(({ role }) => role === 'worker')) await this.#keepLog(sessionId);
+    for (const { service } of going) {
+      await this.#managers.unless([404], (docker) => docker.getService(service.ID).remove());
+    }
     await Promise.all([
-      this.#until(async () => !(await this.#view.anyRuns(sessionId)), sessionId),
+      this.#until(
+        async () => !(await this.#view.anyRuns(sessionId, (each) => !staying.has(each))),
+        sessionId,
+      ),
       // Without a service they are nobody's any more, also while its container still ends.
       this.#secrets.remove(sessionId),
       this.#network.removeOld(),
@@ -231,7 +287,7 @@ export class SwarmRuntime
   async #keepLog(sessionId: string): Promise<void> {
     if (!this.#keptLogs) return;
     try {
-      await this.#keptLogs.keep(sessionId, await this.#view.logs(this.#nameOf(sessionId), KEPT_LINES));
+      await this.#keptLogs.keep(sessionId, await this.#view.logs(sessionId, KEPT_LINES));
     } catch (error) {
       this.#options.log.debug(
         { sessionId, error: messageOf(error) },
@@ -250,23 +306,6 @@ export class SwarmRuntime
       await clock.sleep(pauseMs);
     }
   }
-
-  #nameOf(sessionId: string): string {
-    return serviceName(this.#options.fleetId, sessionId);
-  }
 }
 
-function notStarted({ why, placed }: Refusal): unknown {
-  if (!placed) return unavailable('no_place', `No node of the swarm takes the worker: ${why}`);
-  const missing = /no such image|manifest unknown|pull access denied/i.test(why);
-  const code = missing ? 'image_missing' : 'worker_not_started';
-  return unavailable(code, `The swarm could not start the worker: ${why}`);
-}
-
-/** An answer of the engine becomes a sentence that a session can show. */
-function startError(error: unknown): unknown {
-  if (error instanceof FlotillaError || statusOf(error) === null) return error;
-  return unavailable('worker_not_started', `The swarm could not start the worker: ${reasonOf(error)}`, {
-    cause: error,
-  });
-}
+const nameOf = ({ service }: SessionService): string => service.Spec.Name;

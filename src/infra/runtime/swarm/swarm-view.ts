@@ -1,14 +1,27 @@
 import type { ObservedWorker } from '../../../services/fleet/ports.ts';
 import { linesOf } from '../docker/container-log.ts';
-import { LABEL } from '../docker/container-spec.ts';
+import { LABEL, type Role } from '../docker/container-spec.ts';
 import type { SwarmManagers } from './managers.ts';
 import type { NodeFacts, ServiceFacts, TaskFacts } from './swarm-facts.ts';
 import { namedNodes, type SwarmNodes } from './swarm-nodes.ts';
-import { isBeforeStart, isCutOff, mayRun, type ServiceWorker, workerOf } from './worker-of-service.ts';
+import {
+  isBeforeStart,
+  isCutOff,
+  mayRun,
+  roleOf,
+  type ServiceWorker,
+  workerOf,
+} from './worker-of-service.ts';
 
 const LAST_LINES = 20;
 /** The log of a container comes from its node, which may not be there any more. */
 const LOG_WITHIN_MS = 5000;
+
+/** A service of a session, and what has become of it. */
+export interface SessionService extends ServiceWorker {
+  service: ServiceFacts;
+  role: Role;
+}
 
 /** The workers of one fleet as the managers of the swarm know them. */
 export class SwarmView {
@@ -23,7 +36,7 @@ export class SwarmView {
     this.#fleetId = fleetId;
   }
 
-  async list(): Promise<ObservedWorker[]> {
+  async list(): Promise<(ObservedWorker & { role: Role })[]> {
     const [services, tasks, nodes] = await Promise.all([
       this.#services({ label: [this.#ofFleet] }),
       this.#tasks({ label: [this.#ofFleet] }),
@@ -36,32 +49,51 @@ export class SwarmView {
       services.map(async (service) => {
         const own = byService.get(service.ID) ?? [];
         const found = workerOf(service, own, nodes, this.#managers.nowMs());
-        return (await this.#withLastLines(found)).worker;
+        return { ...(await this.#withLastLines(found)).worker, role: roleOf(service) };
       }),
     );
   }
 
-  /** Null when there is no such service. */
-  async find(name: string): Promise<ServiceWorker | null> {
-    const found = await this.#find(name);
-    return found && (await this.#withLastLines(found));
+  /** All services of a session, the newest first. */
+  async ofSession(sessionId: string): Promise<SessionService[]> {
+    const [services, tasks, nodes] = await Promise.all([
+      this.#services({ label: [this.#ofFleet, `${LABEL.session}=${sessionId}`] }),
+      this.#tasksOfSession(sessionId),
+      this.nodes(),
+    ]);
+    const found = services.map((service) => {
+      const own = tasks.filter(({ ServiceID }) => ServiceID === service.ID);
+      const seen = workerOf(service, own, nodes, this.#managers.nowMs());
+      return { ...seen, service, role: roleOf(service) };
+    });
+    return found.sort((a, b) => b.worker.epoch - a.worker.epoch);
   }
 
-  /** Whether a container of the session may still run on a node that answers, be its service there or not. */
-  async anyRuns(sessionId: string): Promise<boolean> {
+  /** The service of the session's worker; null when there is none. */
+  async find(sessionId: string): Promise<SessionService | null> {
+    const found = (await this.ofSession(sessionId)).find(({ role }) => role === 'worker');
+    return found ? { ...found, ...(await this.#withLastLines(found)) } : null;
+  }
+
+  /** The service that was made for an epoch; null when there is none. */
+  async ofEpoch(sessionId: string, epoch: number): Promise<SessionService | null> {
+    const found = (await this.ofSession(sessionId)).find(({ worker }) => worker.epoch === epoch);
+    return found ? { ...found, ...(await this.#withLastLines(found)) } : null;
+  }
+
+  /**
+   * Whether a container of the session may still run on a node that answers, be its service there or not.
+   * @param ofEpoch those that count
+   */
+  async anyRuns(sessionId: string, ofEpoch: (epoch: number) => boolean): Promise<boolean> {
     const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.nodes()]);
-    return tasks.some((task) => mayRun(task, nodes));
+    return tasks.some((task) => ofEpoch(epochOf(task)) && mayRun(task, nodes));
   }
 
   /** The same of one worker that was told to end: what has no node by then gets none. */
   async stillRuns({ sessionId, epoch }: ObservedWorker): Promise<boolean> {
     const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.nodes()]);
-    return tasks.some(
-      (task) =>
-        Number(task.Spec.ContainerSpec?.Labels?.[LABEL.epoch]) === epoch &&
-        (task.NodeID ?? '') !== '' &&
-        mayRun(task, nodes),
-    );
+    return tasks.some((task) => epochOf(task) === epoch && (task.NodeID ?? '') !== '' && mayRun(task, nodes));
   }
 
   /** What changes by session when something happens to its worker. */
@@ -76,8 +108,8 @@ export class SwarmView {
     return marks;
   }
 
-  async logs(name: string, lines: number): Promise<string[]> {
-    const found = await this.#find(name);
+  async logs(sessionId: string, lines: number): Promise<string[]> {
+    const found = (await this.ofSession(sessionId)).find(({ role }) => role === 'worker');
     return found?.task ? await this.#logOf(found.task, lines) : [];
   }
 
@@ -94,17 +126,6 @@ export class SwarmView {
 
   get #ofFleet(): string {
     return `${LABEL.fleet}=${this.#fleetId}`;
-  }
-
-  async #find(name: string): Promise<ServiceWorker | null> {
-    const service = (await this.#managers.unless([404], (docker) =>
-      docker.getService(name).inspect(),
-    )) as ServiceFacts | null;
-    if (service === null) return null;
-    const sessionId = service.Spec.Labels?.[LABEL.session] ?? '';
-    const [tasks, nodes] = await Promise.all([this.#tasksOfSession(sessionId), this.nodes()]);
-    const own = tasks.filter(({ ServiceID }) => ServiceID === service.ID);
-    return workerOf(service, own, nodes, this.#managers.nowMs());
   }
 
   async #withLastLines(found: ServiceWorker): Promise<ServiceWorker> {
@@ -145,6 +166,8 @@ export class SwarmView {
     return (await this.#managers.ask((docker) => docker.listTasks(query))) as TaskFacts[];
   }
 }
+
+const epochOf = (task: TaskFacts): number => Number(task.Spec.ContainerSpec?.Labels?.[LABEL.epoch]);
 
 function groupByService(tasks: readonly TaskFacts[]): Map<string, TaskFacts[]> {
   const groups = new Map<string, TaskFacts[]>();

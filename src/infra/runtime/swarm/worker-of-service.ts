@@ -1,7 +1,7 @@
 import type { WorkerExit } from '../../../domain/worker-exit.ts';
 import type { ObservedWorker } from '../../../services/fleet/ports.ts';
-import { LABEL } from '../docker/container-spec.ts';
-import { PARKED_LABEL } from './service-spec.ts';
+import { LABEL, type Role } from '../docker/container-spec.ts';
+import { PARKED_LABEL, SUCCESSOR_LABEL } from './service-spec.ts';
 import type { ServiceFacts, TaskFacts } from './swarm-facts.ts';
 import type { SwarmNodes } from './swarm-nodes.ts';
 
@@ -29,6 +29,9 @@ export interface ServiceWorker {
   worker: ObservedWorker;
   task: TaskFacts | null;
 }
+
+export const roleOf = ({ Spec: { Labels: labels } }: ServiceFacts): Role =>
+  labels?.[SUCCESSOR_LABEL] === undefined ? 'worker' : 'successor';
 
 /** Whether the container of a task may still run on a node that answers. */
 export function mayRun(task: TaskFacts, nodes: SwarmNodes): boolean {

@@ -1,3 +1,4 @@
+import { unavailable } from '../../../kernel/errors.ts';
 import { AUTH_BODY_LIMIT, getAuthAnswer, putAuthAnswer, putAuthBody } from '../../../protocol/auth.ts';
 import { sessionPath } from '../../../protocol/common.ts';
 import type { AuthState } from '../../../services/auth-state/auth-state.ts';
@@ -8,7 +9,7 @@ import type { RouteModule } from '../route.ts';
 const TAG = 'worker';
 
 export const workerAuthRoutes =
-  (deps: { auth: AuthState; turns: Turns }): RouteModule =>
+  (deps: { auth: AuthState; turns: Turns; stopping: AbortSignal }): RouteModule =>
   (routes) => {
     routes.add(
       {
@@ -27,9 +28,10 @@ export const workerAuthRoutes =
       async ({ params, worker, res }) => {
         const gone = whenGone(res);
         try {
-          await deps.turns.wait(params.id, worker.epoch, gone.signal);
+          await deps.turns.wait(params.id, worker.epoch, AbortSignal.any([gone.signal, deps.stopping]));
         } catch (error) {
           if (gone.signal.aborted) return undefined;
+          if (deps.stopping.aborted) throw unavailable('stopping', 'The orchestrator stops; ask again.');
           throw error;
         }
         res.type('json').send(await deps.auth.load(params.id, worker.epoch));

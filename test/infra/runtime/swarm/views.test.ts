@@ -90,6 +90,8 @@ test('a service asks for what its session wishes, and gives its worker no rights
     resources: { cpu: '0.5', memory: '100m' },
   };
   const given = {
+    name: 'n',
+    role: 'worker' as const,
     fleetId: 'f',
     image: 'i',
     network: 'n',
