@@ -162,6 +162,13 @@ describe.skipIf(trouble !== null)(`images${trouble === null ? '' : `, skipped: $
         expect(shown).not.toContain('proxy.example');
         const ask = `const{ORCHESTRATOR_URL:u}=process.env;fetch(u+'/ready').then(a=>console.log(a.status))`;
         expect(await engine.docker(['exec', id, 'node', '-e', ask])).toBe('200');
+        const [password = ''] = (await secretsOf('flotilla_orchestrator_1')).slice(-1);
+        const redisSays = (...words: string[]) =>
+          engine.docker(['exec', 'flotilla_redis_1', 'redis-cli', ...words]);
+        const known = ['--no-auth-warning', '-a', password, 'config', 'get'];
+        expect(await redisSays('config', 'get', 'appendonly')).toContain('NOAUTH');
+        expect(await redisSays(...known, 'appendonly')).toBe('appendonly\nyes');
+        expect(await redisSays(...known, 'maxmemory-policy')).toBe('maxmemory-policy\nnoeviction');
         // It reaches neither what the orchestrator alone is to reach, nor the engine.
         const address = '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}';
         const redis = await engine.docker(['inspect', '-f', address, 'flotilla_redis_1']);
