@@ -60,3 +60,14 @@ test('what went out long before the fault, or after its end, was not hit by it',
   const late = [2100, 6500].map((atMs) => ({ atMs, session: 's1', text: 'm' }));
   expect(recovery({ attempts: late }).redelivery.maxMs).toBeNull();
 });
+
+test('a session counts that was connected when the fault began, not one that an earlier fault had hit', () => {
+  const arrivals = [{ atMs: 6500, session: 's1', epoch: 0, id: 'i', to: 't', text: 'm' }];
+  expect(recovery({ arrivals }).sessions.maxMs).toBe(4500);
+  expect(
+    recovery({ arrivals, connections: [connection(0, 1200), connection(6000, null)] }).sessions.maxMs,
+  ).toBe(4500);
+  expect(
+    recovery({ arrivals, connections: [connection(0, 800), connection(6000, null)] }).sessions.maxMs,
+  ).toBe(null);
+});

@@ -35,7 +35,7 @@ export interface Recovery {
   /** The fleet is led: the lease was taken or renewed. */
   lead: Times;
   /**
-   * The next message of each session that it touched arrives. Includes the start of workers that died with it, and
+   * The next message of each session that it touched, and that was connected when it began, arrives. Includes the start of workers that died with it, and
    * the time in which there was nothing to send, some 400 ms a session.
    */
   sessions: Times;
@@ -107,12 +107,20 @@ function waitFor(successes: readonly Success[], endMs: number): number | null {
 function sessionWaits(
   fault: FaultRecord,
   times: ReadonlyMap<string, number[]>,
-  { sessions, stops, untilMs }: RecoveryFacts,
+  { sessions, stops, connections, untilMs }: RecoveryFacts,
 ): number[] {
+  // What is still being started after an earlier fault is that one's.
+  const connected = new Set(
+    connections
+      .filter(
+        ({ openedMs, closedMs }) => openedMs < fault.startMs && (closedMs ?? fault.startMs) >= fault.startMs,
+      )
+      .map(({ session }) => session),
+  );
   const isAway = (session: string, toMs: number): boolean => isStopped(stops, session, fault.startMs, toMs);
   return (fault.sessions ?? sessions).flatMap((session) => {
     const next = times.get(session)?.find((atMs) => atMs > fault.endMs);
-    const counts = next !== undefined && next <= untilMs && !isAway(session, next);
+    const counts = next !== undefined && next <= untilMs && connected.has(session) && !isAway(session, next);
     return counts ? [next - fault.endMs] : [];
   });
 }
