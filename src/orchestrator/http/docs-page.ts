@@ -1,5 +1,6 @@
 import express, { type Router } from 'express';
-import { absolutePath } from 'swagger-ui-dist';
+// Not the package itself: in Node that loads the page's whole program, for nothing.
+import absolutePath from 'swagger-ui-dist/absolute-path.js';
 
 const PAGE = `<!doctype html>
 <html lang="en">
