@@ -124,5 +124,5 @@ describe.skipIf(trouble !== null)(
     });
     // Each has an engine of its own, and starts it twice.
   },
-  120_000,
+  240_000,
 );
