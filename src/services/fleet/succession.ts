@@ -70,6 +70,8 @@ export class Succession {
       await runtime.discard?.(sessionId, epoch).catch(() => undefined);
       // The next leader begins anew.
       if (options.signal?.aborted) return false;
+      // A restart goes where the move was to go.
+      if (!isAsBefore(await store.find(sessionId), session)) return true;
       await migrations.calledOff(sessionId, generation, `${node} is not ready: ${messageOf(error)}`);
       return true;
     }
@@ -135,8 +137,8 @@ export class Succession {
     const deadline = clock.monotonicMs() + PREPARED_WITHIN_MS;
     while (!signal.aborted) {
       const now = await store.find(session.id).catch(() => session);
-      const asBefore = now?.desired === session.desired && now.generation === session.generation;
-      if (!asBefore) over.abort(unavailable('not_prepared', 'something else was asked of the session'));
+      if (!isAsBefore(now, session))
+        over.abort(unavailable('not_prepared', 'something else was asked of the session'));
       else if (clock.monotonicMs() > deadline) over.abort(unavailable('not_prepared', 'it takes too long'));
       await clock.sleep(LOOK_EVERY_MS * 5, signal).catch(() => undefined);
     }
@@ -149,3 +151,7 @@ export class Succession {
     return epoch;
   }
 }
+
+/** Whether nothing else is wanted of the session. */
+const isAsBefore = (now: SessionRecord | null, before: SessionRecord): boolean =>
+  now?.desired === before.desired && now.generation === before.generation;
