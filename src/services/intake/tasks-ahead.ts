@@ -1,7 +1,7 @@
 import { taskIdOfJob } from '../../kernel/ids.ts';
+import type { Contact } from '../../protocol/messages.ts';
 import type { TaskView } from '../../protocol/tasks.ts';
 import type { JobRecord } from './ports.ts';
-import type { TaskQueries } from './task-stories.ts';
 
 /** A task with the place of its contact in the job. */
 export interface PlacedTask {
@@ -18,7 +18,7 @@ export const stateAhead = (job: JobRecord): 'accepted' | 'cancelled' =>
  * Those of a cancelled job may be gone; they are told without a recipient.
  */
 export async function tasksAhead(
-  queries: Pick<TaskQueries, 'contacts'>,
+  queries: { contacts(jobId: string, from: number, count: number): Promise<Contact[]> },
   job: JobRecord,
   from: number,
   count: number,
