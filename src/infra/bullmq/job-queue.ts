@@ -30,17 +30,22 @@ export function createJobQueue(redis: Redis, log: Logger): BullJobQueue {
   });
   queue.on('error', (error) => log.debug({ error: messageOf(error) }, 'job queue'));
 
+  // An id that is there already is left as it is.
+  const entry = (jobId: string, delayMs: number) => ({
+    name: 'expand',
+    data: { jobId },
+    opts: { jobId: queueIdOf(jobId), ...(delayMs > 0 ? { delay: delayMs } : {}) },
+  });
   const add = async (jobId: string, delayMs: number): Promise<void> => {
-    // An id that is there already is left as it is.
-    await queue.add(
-      'expand',
-      { jobId },
-      { jobId: queueIdOf(jobId), ...(delayMs > 0 ? { delay: delayMs } : {}) },
-    );
+    const { name, data, opts } = entry(jobId, delayMs);
+    await queue.add(name, data, opts);
   };
 
   return {
     add,
+    async addAll(jobs) {
+      if (jobs.length > 0) await queue.addBulk(jobs.map(({ jobId, delayMs }) => entry(jobId, delayMs)));
+    },
     async hurry(jobId) {
       const job = await queue.getJob(queueIdOf(jobId));
       if (!job) return add(jobId, 0);

@@ -38,8 +38,13 @@ export interface Dispatcher {
 }
 
 const TURN_MS = 3000;
-/** A waiting job is woken when a session connects; this is the safety net. */
+/**
+ * A waiting job is woken when a session connects; this is the safety net, which gets wider the longer it waits: ten
+ * thousand jobs may wait for months.
+ */
 const LOOK_AGAIN_MS = 30_000;
+const LOOK_AGAIN_AT_LAST_MS = 600_000;
+const PART_OF_THE_WAIT = 1 / 4;
 /** Engines count delays in 32 bits here and there, and clocks are set: look again at least once a day. */
 const LONGEST_DELAY_MS = 86_400_000;
 const FINISHED: RunOutcome = { kind: 'finished' };
@@ -154,10 +159,12 @@ function planAhead(expansion: Expansion, job: JobRecord, from: number): Promise<
   return planned;
 }
 
-const lookAgainMs = (job: JobRecord, clock: Clock): number =>
-  job.expiresAt === null
-    ? LOOK_AGAIN_MS
-    : Math.max(0, Math.min(LOOK_AGAIN_MS, Date.parse(job.expiresAt) - clock.nowMs()));
+function lookAgainMs(job: JobRecord, clock: Clock): number {
+  const now = clock.nowMs();
+  const waitedMs = job.state === 'waiting' ? now - Date.parse(job.updatedAt) : 0;
+  const inMs = Math.min(Math.max(LOOK_AGAIN_MS, waitedMs * PART_OF_THE_WAIT), LOOK_AGAIN_AT_LAST_MS);
+  return job.expiresAt === null ? inMs : Math.max(0, Math.min(inMs, Date.parse(job.expiresAt) - now));
+}
 
 /** Why nobody can send, in words. */
 async function missingSender(sessions: SessionDirectory, job: JobRecord): Promise<string> {

@@ -94,6 +94,8 @@ export interface JobTaskStore {
 export interface JobQueue {
   /** Adds a job unless it is there already. */
   add(jobId: string, delayMs: number): Promise<void>;
+  /** The same for many, in one go. */
+  addAll(jobs: readonly { jobId: string; delayMs: number }[]): Promise<void>;
   /** Makes a job that is delayed due now; adds it if it is not there. */
   hurry(jobId: string): Promise<void>;
 }

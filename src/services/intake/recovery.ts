@@ -28,10 +28,13 @@ export async function recoverJobs(deps: RecoveryDependencies, signal: AbortSigna
   const canSend = senderLookup(deps.sessions);
   for (let after = ''; ; ) {
     const page = await deps.store.inStates(['accepted', 'waiting', 'running', 'paused'], after, PAGE);
+    const missing: { jobId: string; delayMs: number }[] = [];
     for (const job of page) {
       signal.throwIfAborted();
-      await recover(deps, job, canSend);
+      const delayMs = await recover(deps, job, canSend);
+      if (delayMs !== null) missing.push({ jobId: job.id, delayMs });
     }
+    await deps.queue.addAll(missing);
     const last = page.at(-1);
     if (!last || page.length < PAGE) break;
     after = last.id;
@@ -44,7 +47,8 @@ export async function recoverJobs(deps: RecoveryDependencies, signal: AbortSigna
 
 type CanSend = (job: JobRecord) => Promise<boolean>;
 
-async function recover(deps: RecoveryDependencies, job: JobRecord, canSend: CanSend): Promise<void> {
+/** @returns after how many milliseconds the dispatcher is to come to it, if the queue has forgotten it; null: it need not */
+async function recover(deps: RecoveryDependencies, job: JobRecord, canSend: CanSend): Promise<number | null> {
   const now = deps.clock.nowMs();
   const untouchedMs = now - Date.parse(job.updatedAt);
   if (job.state === 'paused') {
@@ -53,23 +57,25 @@ async function recover(deps: RecoveryDependencies, job: JobRecord, canSend: CanS
     // Or in flight then, and given back by its worker since.
     if (late || (await deps.tasks.has(job.id, ['queued', 'claimed']))) await deps.jobs.settle(job.id);
     if (late) await deps.store.stampWithdrawn(job.id);
-    return;
+    return null;
   }
   const isExpanded = job.expanded >= job.received;
   if (job.state === 'waiting' && !isExpanded) {
     const due = job.notBefore === null || Date.parse(job.notBefore) <= now;
     const expired = job.expiresAt !== null && Date.parse(job.expiresAt) <= now;
-    if (expired || (due && (await canSend(job)))) return deps.queue.hurry(job.id);
+    if (expired || (due && (await canSend(job)))) {
+      await deps.queue.hurry(job.id);
+      return null;
+    }
   }
   if (!isExpanded) {
     const delayMs = job.notBefore === null ? 0 : Date.parse(job.notBefore) - now;
-    if (untouchedMs > SETTLED_AFTER_MS) await deps.queue.add(job.id, Math.max(0, delayMs));
-    return;
+    return untouchedMs > SETTLED_AFTER_MS ? Math.max(0, delayMs) : null;
   }
-  if (await deps.store.finishIfEnded(job.id)) return;
-  if (untouchedMs < LOST_AFTER_MS) return;
+  if (await deps.store.finishIfEnded(job.id)) return null;
+  if (untouchedMs < LOST_AFTER_MS) return null;
   const handedOver = job.handedOver >= job.expanded && !(await deps.tasks.has(job.id, ['accepted']));
-  if (!handedOver) await deps.queue.add(job.id, 0);
+  return handedOver ? null : 0;
 }
 
 /** Many jobs wait for the same tenant: each is asked about once a pass. */

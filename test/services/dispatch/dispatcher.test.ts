@@ -163,3 +163,17 @@ test('a recipient who comes again is known, also while the database does not say
   expect(senders.size).toBe(500);
   for (const sessions of senders.values()) expect(sessions.size).toBe(1);
 });
+
+test('a job that nobody can send is looked at ever less often, the longer it waits', async () => {
+  await addJob(phones(1));
+  const since = systemClock.nowMs();
+  const lookedAgain = async (laterMs: number) => {
+    const clock = { ...systemClock, nowMs: () => since + laterMs };
+    return await dispatcherInto(undefined, { clock }).dispatcher.run('j', signal);
+  };
+  expect(await lookedAgain(0)).toEqual({ kind: 'later', delayMs: 30_000 });
+  expect(await lookedAgain(60_000)).toEqual({ kind: 'later', delayMs: 30_000 });
+  const later = await lookedAgain(1_200_000);
+  expect(later.kind === 'later' && Math.round(later.delayMs / 1000)).toBe(300);
+  expect(await lookedAgain(86_400_000)).toEqual({ kind: 'later', delayMs: 600_000 });
+});
