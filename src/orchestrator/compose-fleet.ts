@@ -27,6 +27,7 @@ import { StoredEventLog } from '../services/events/event-log.ts';
 import type { EventLog } from '../services/events/ports.ts';
 import { type FleetActionDeps, FleetActions, STOP_GRACE_MS } from '../services/fleet/actions.ts';
 import { GoneWorkers } from '../services/fleet/gone-workers.ts';
+import { createLateTasks } from '../services/fleet/late-tasks.ts';
 import { Migrations } from '../services/fleet/migrations.ts';
 import { FleetNodes } from '../services/fleet/nodes.ts';
 import { Observer } from '../services/fleet/observation.ts';
@@ -240,6 +241,13 @@ export function composeFleet(options: FleetOptions): Fleet {
     log,
   });
   const conductor = upgrading.conductor({ lease, sessions, fleet: signals });
+  const lateTasks = createLateTasks({
+    deleted,
+    isDeleted: (sessionId) => deletions.isDeleted(sessionId),
+    outbox,
+    clock,
+    log,
+  });
   const gone = new GoneWorkers({ heartbeats, store, states, log });
   const logs = runtime.logs ? { logs: runtime.logs.bind(runtime) } : null;
   return {
@@ -274,8 +282,10 @@ export function composeFleet(options: FleetOptions): Fleet {
         await runner.start();
         await givenUp;
         await conductor.start();
+        await lateTasks.start();
       },
       async stop() {
+        await lateTasks.stop();
         await conductor.stop();
         await runner.stop();
         const own = runtime.leftBehind ? await runtime.list() : [];
