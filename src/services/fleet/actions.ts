@@ -5,52 +5,27 @@ import { hasWorker, isWanted, SESSION_STATES } from '../../domain/session-state.
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { messageOf } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
-import type { EventLog } from '../events/ports.ts';
-import type {
-  DeletedSessions,
-  Heartbeats,
-  QrStore,
-  SessionRecord,
-  SessionStore,
-  WorkerMailbox,
-} from '../sessions/ports.ts';
+import type { SessionRecord } from '../sessions/ports.ts';
 import type { SessionStates } from '../sessions/session-states.ts';
 import type { WorkerCommands } from '../sessions/worker-commands.ts';
+import { type ErasureDeps, eraseSession } from './erase-session.ts';
 import type { Migrations } from './migrations.ts';
-import type {
-  FleetBinder,
-  FleetBinding,
-  FleetOutbox,
-  SuccessorSource,
-  WorkerRuntime,
-  WorkerSpec,
-} from './ports.ts';
+import type { FleetBinding, SuccessorSource, WorkerRuntime, WorkerSpec } from './ports.ts';
 import { SessionReasons } from './session-reasons.ts';
 import { StartFailures } from './start-failures.ts';
 import { StartProgress } from './start-progress.ts';
 import type { Succession } from './succession.ts';
 
-export interface FleetActionDeps {
+export interface FleetActionDeps extends ErasureDeps {
   runtime: WorkerRuntime & Partial<SuccessorSource>;
-  binder: FleetBinder;
-  outbox: FleetOutbox;
-  store: SessionStore;
   states: SessionStates;
-  heartbeats: Heartbeats;
-  qrCodes: QrStore;
-  mailbox: WorkerMailbox;
   commands: WorkerCommands;
-  deleted: DeletedSessions;
   migrations: Migrations;
   succession: Succession;
-  events: EventLog;
   /** A worker said by its exit code alone that the device was unlinked. */
   loggedOut(sessionId: string, reason: string | null): Promise<void>;
   /** Nodes on which nothing is to start. */
   closedNodes(): Promise<string[]>;
-  eraseAuth(sessionId: string): Promise<void>;
-  /** What a runtime keeps of a session beyond its worker, such as logs. */
-  eraseTraces(sessionId: string): Promise<void>;
   specFor(session: SessionRecord, binding: FleetBinding, epoch: number, image: string | null): WorkerSpec;
   /** What the worker of a session is to be started from; null where images mean nothing. */
   imageFor(session: SessionRecord): Promise<string | null>;
@@ -292,24 +267,11 @@ export class FleetActions {
     return (await this.#deps.states.enter(sessionId, state, { reason, guard, ...from })) !== null;
   }
 
-  /** The row goes last: until then every step is done again after a crash. */
   async #erase(sessionId: string, lead: number | undefined): Promise<boolean> {
-    const { store, outbox, binder, qrCodes, mailbox, heartbeats, events } = this.#deps;
-    const session = await store.find(sessionId);
-    if (session?.desired !== 'deleted') return false;
-    // Fences a worker that nobody sees any more, whatever it still wants to write.
-    await outbox.takeOwnership(sessionId, lead);
-    await outbox.clear(sessionId, 'session_deleted');
-    await binder.releaseProfile(sessionId, { hold: true });
-    await this.#deps.eraseAuth(sessionId);
-    await Promise.all([qrCodes.clear(sessionId), mailbox.clear(sessionId), heartbeats.forget(sessionId)]);
-    await this.#deps.eraseTraces(sessionId);
-    await this.#deps.deleted.add(sessionId);
-    await store.erase(sessionId);
+    if (!(await eraseSession(this.#deps, sessionId, lead))) return false;
     this.refusals.delete(sessionId);
     this.#failures.forget(sessionId);
     this.#unlinkingSince.delete(sessionId);
-    await events.record({ type: 'session.deleted', sessionId, data: {} });
     return true;
   }
 
