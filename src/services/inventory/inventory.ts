@@ -33,7 +33,7 @@ export class Inventory {
     this.#deps = deps;
   }
 
-  /** Reads a file to its end without adding anything. @throws FlotillaError `not_text` */
+  /** Reads a file to its end without adding anything. @throws FlotillaError `not_text`, `empty_upload` */
   stage(kind: UploadKind, source: AsyncIterable<Uint8Array>): Promise<StagedUpload> {
     return stageUpload(this.#deps, kind, source);
   }

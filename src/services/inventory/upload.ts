@@ -2,6 +2,7 @@ import { parseProfile } from '../../domain/profile.ts';
 import { otherSpellings, parseProxy } from '../../domain/proxy.ts';
 import { freeBytes } from '../../kernel/bytes.ts';
 import { collectYoung } from '../../kernel/collect-young.ts';
+import { invalid } from '../../kernel/errors.ts';
 import { newId } from '../../kernel/ids.ts';
 import { type Line, LineReader, MAX_LINE_BYTES } from './line-reader.ts';
 import { PieceWriter } from './piece-writer.ts';
@@ -30,7 +31,7 @@ export interface StagedUpload {
 /**
  * Reads a file line by line into a staging list, and takes the chunks over (`freeBytes`). Nothing of it is in the pool
  * yet; if it breaks off, the list is dropped.
- * @throws FlotillaError `not_text`; or what the source throws
+ * @throws FlotillaError `not_text`, `empty_upload`; or what the source throws
  */
 export async function stageUpload(
   { store, pieces }: Pools,
@@ -40,9 +41,11 @@ export async function stageUpload(
   const staged: StagedUpload = { kind, id: newId('up'), rejected: [], rejectedTotal: 0 };
   const reader = new LineReader();
   const piece = new PieceWriter();
+  let entries = 0;
   let pieceCount = 0;
   const flush = async (): Promise<void> => {
     if (piece.entries === 0) return;
+    entries += piece.entries;
     const packed = piece.take();
     await store.stage(kind, staged.id, packed, await pieces.stage(kind, staged.id, packed));
     if (++pieceCount % PIECES_PER_COLLECTION === 0) collectYoung();
@@ -63,6 +66,9 @@ export async function stageUpload(
     }
     take(reader.end());
     await flush();
+    if (entries === 0 && staged.rejectedTotal === 0) {
+      throw invalid('empty_upload', 'file: contains no entries.', { details: { field: 'file' } });
+    }
   } catch (error) {
     await discardUpload({ store, pieces }, staged);
     throw error;

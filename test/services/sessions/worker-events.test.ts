@@ -220,6 +220,12 @@ describe('states', () => {
     expect((await get(id)).state).toBe('logged_out');
     await box.call('POST', `/api/sessions/${id}/start`);
     expect((await get(id)).state).toBe('pending');
+    // As its start would: nobody gets credentials before the epoch has begun.
+    await box.database.db
+      .updateTable('sessions')
+      .set({ epoch: EPOCH + 10 })
+      .where('id', '=', id)
+      .execute();
     const { body } = await box.worker(id, EPOCH + 10, 'GET', '/auth');
     expect(body).toEqual({ status: 'ok', sequence: 0, entries: { keys: {} } });
   });
