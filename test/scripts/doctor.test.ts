@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -62,31 +62,4 @@ test('names a taken port, a bad variable, a directory that is none and a Redis t
   expect(nowhere.code).toBe(1);
   expect(nowhere.out).toContain('MISSING  Redis at 127.0.0.1:1 (REDIS_URL) does not answer');
   expect(nowhere.out).toMatch(/MISSING {2}data directory .* cannot be used/);
-});
-
-test('the last line of CI counts honestly', async () => {
-  const summaryOf = (...runs: [report: object | string, exitCode: string][]): Promise<string> => {
-    const args = runs.flatMap(([report, exitCode], index) => {
-      const file = join(dir, `report-${index}.json`);
-      writeFileSync(file, typeof report === 'string' ? report : JSON.stringify(report));
-      return [file, exitCode];
-    });
-    return new Promise((resolve) => {
-      execFile(process.execPath, [join(ROOT, 'scripts', 'summary.mjs'), ...args], (_, out) => resolve(out));
-    });
-  };
-  const summary = (report: object | string, exitCode: string) => summaryOf([report, exitCode]);
-  const passing = { status: 'passed', assertionResults: [{ status: 'passed' }] };
-  const unloadable = { status: 'failed', assertionResults: [] };
-  const good = { numPassedTests: 3, numFailedTests: 0, testResults: [passing] };
-  expect(await summary(good, '0')).toBe('3 passed, 0 failed\n');
-  expect(await summary(good, '1')).toBe('3 passed, 1 failed\n');
-  expect(await summary({ ...good, testResults: [passing, unloadable] }, '1')).toBe('3 passed, 1 failed\n');
-  expect(await summary('cut off', '1')).toMatch(
-    /^There is no report of the tests: .*\n0 passed, 1 failed\n$/,
-  );
-  const skipped = { numPassedTests: 0, numFailedTests: 0, testResults: [] };
-  const red = { numPassedTests: 4, numFailedTests: 2, testResults: [passing] };
-  expect(await summaryOf([good, '0'], [skipped, '0'], [red, '1'])).toBe('7 passed, 2 failed\n');
-  expect(await summaryOf([good, '0'], [good, '1'])).toBe('6 passed, 1 failed\n');
 });
