@@ -54,7 +54,8 @@ const GONE_WITHIN_MS = 20_000;
 
 /**
  * One service with one replica per session on a Docker Swarm. It goes to the node that the plan proposes, or, if that
- * does not fit, to the one that Swarm chooses; Swarm ends what is unwanted, and starts nothing again by itself. Workers outlive the orchestrator, and nothing is remembered that Swarm does not tell.
+ * does not fit, to the one that Swarm chooses; Swarm ends what is unwanted, and starts nothing again by itself.
+ * Workers outlive the orchestrator, and nothing is remembered that Swarm does not tell.
  */
 export class SwarmRuntime
   implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, ImageSource, NodeSource, SuccessorSource
