@@ -1,3 +1,4 @@
+import type { NodeAttributes } from './node-attributes.ts';
 import type { DesiredState, SessionState } from './session-state.ts';
 import type { CrashPolicy, WorkerExit } from './worker-exit.ts';
 
@@ -46,6 +47,16 @@ export interface PlacementNode {
   open: boolean;
   /** It answers, and its sessions are to go elsewhere. */
   draining: boolean;
+  /** Absent where the runtime tells none: constraints are then not heeded. */
+  attributes?: NodeAttributes | undefined;
+}
+
+/** What a session asks of its place. */
+export interface PlacementWish {
+  /** Which nodes it may run on, in Swarm's words. */
+  constraints: readonly string[];
+  /** The sessions of a group are spread over the nodes, or first over the values of an attribute of theirs. */
+  spread: { group: string; over?: string | undefined } | null;
 }
 
 /** A session on its way to another node. */
@@ -63,6 +74,8 @@ export interface PlacementFacts {
   moves: ReadonlyMap<string, PlannedMove>;
   /** Session id → its proxy, whose sessions are spread over the nodes. */
   proxies: ReadonlyMap<string, string>;
+  /** Session id → what it asks for, of those that ask for something. */
+  wishes: ReadonlyMap<string, PlacementWish>;
   /** Session id → node, of starts that go on. */
   startsUnderWay: ReadonlyMap<string, string>;
 }

@@ -5,7 +5,9 @@ import type {
   PlannedSession,
   PlannedWorker,
 } from './fleet-model.ts';
+import { fulfils } from './node-attributes.ts';
 import { isWanted } from './session-state.ts';
+import { SpreadCount } from './spread.ts';
 
 /** Where a session may start: `wait` for its turn, `full` if no node takes another worker. */
 export type Place = { node: string | null } | 'wait' | 'full';
@@ -47,6 +49,7 @@ export class NodeBook implements Places {
   readonly #loads: Load[];
   readonly #facts: PlacementFacts;
   readonly #startsAtOnce: number;
+  readonly #spread: SpreadCount;
 
   /** @param starting sessions whose worker counts as starting */
   constructor(
@@ -57,6 +60,7 @@ export class NodeBook implements Places {
   ) {
     this.#facts = facts;
     this.#startsAtOnce = startsAtOnce;
+    this.#spread = new SpreadCount(facts);
     this.#loads = facts.nodes.map((node) => ({ node, workers: 0, starting: 0, proxies: new Map() }));
     for (const [sessionId, node] of facts.startsUnderWay) this.#add(sessionId, node, true);
     for (const { sessionId, state, node } of workers) {
@@ -66,19 +70,41 @@ export class NodeBook implements Places {
     }
   }
 
-  /** The node that was asked for if it can be had, else the one with the fewest sessions of the same proxy. */
+  /**
+   * The node that was asked for if it can be had, else one that the session's wish fits best: with the fewest sessions
+   * of its spread group, then of the same proxy, then with the most room.
+   */
   take(session: PlannedSession): Place {
     const roomy = this.#loads.filter(hasRoom);
     if (roomy.length === 0) return 'full';
     const move = this.#facts.moves.get(session.id);
     const asked = holdsFor(move, session) ? roomy.find(({ node }) => node.name === move?.node) : undefined;
-    const ready = (asked ? [asked] : roomy).filter(({ starting }) => starting < this.#startsAtOnce);
+    const ready = (asked ? [asked] : this.#wished(session, roomy)).filter(
+      ({ starting }) => starting < this.#startsAtOnce,
+    );
     const proxy = this.#facts.proxies.get(session.id) ?? '';
     const same = (load: Load): number => load.proxies.get(proxy) ?? 0;
     const [best] = ready.sort((a, b) => same(a) - same(b) || free(b) - free(a));
     if (!best) return 'wait';
     this.#add(session.id, best.node.name, true);
     return { node: best.node.name };
+  }
+
+  /**
+   * Those that fulfil the session's constraints, and of them those with the fewest of its group: it waits for its turn
+   * there rather than go where it is not wanted. If none fulfils them all are left, and the runtime has the last word.
+   */
+  #wished({ id }: PlannedSession, loads: Load[]): Load[] {
+    const constraints = this.#facts.wishes.get(id)?.constraints ?? [];
+    const fitting = loads.filter(({ node }) => !node.attributes || fulfils(node.attributes, constraints));
+    const ranked = (fitting.length > 0 ? fitting : loads).map((load) => {
+      const [alike, here] = this.#spread.others(id, load.node) ?? [0, 0];
+      return { load, alike, here };
+    });
+    const [first] = ranked.toSorted((a, b) => a.alike - b.alike || a.here - b.here);
+    return ranked
+      .filter(({ alike, here }) => alike === first?.alike && here === first.here)
+      .map(({ load }) => load);
   }
 
   /** How many more workers the open nodes take. */
@@ -90,6 +116,7 @@ export class NodeBook implements Places {
     const load = this.#loads.find((each) => each.node.name === node);
     if (!load) return;
     load.workers += 1;
+    this.#spread.add(sessionId, load.node.name);
     if (starting) load.starting += 1;
     const proxy = this.#facts.proxies.get(sessionId);
     if (proxy !== undefined) load.proxies.set(proxy, (load.proxies.get(proxy) ?? 0) + 1);

@@ -25,13 +25,30 @@ const memorySchema = z
   .regex(/^\d{1,5}(\.\d{1,3})?[mg]$/i, 'must be a size from "64m" to "64g"')
   .refine((text) => memoryMb(text) >= 64 && memoryMb(text) <= 65_536, 'must be from "64m" to "64g"');
 
+const ATTRIBUTE = String.raw`(node\.(id|hostname|role|platform\.(os|arch)|labels\.[\w.-]+)|engine\.labels\.[\w.-]+)`;
 const constraintSchema = z
   .string()
   .max(256)
   .regex(
-    /^(node\.(id|hostname|role|platform\.(os|arch)|labels\.[\w.-]+)|engine\.labels\.[\w.-]+)(==|!=)[\w.:/-]+$/,
+    new RegExp(String.raw`^${ATTRIBUTE}(==|!=)[\w.:/-]+$`),
     'must be a constraint of Docker Swarm, such as "node.labels.region==eu"',
   );
+
+const spreadSchema = z.object({
+  group: z
+    .string()
+    .regex(/^[\w.-]{1,64}$/, 'must have 1 to 64 letters, digits, dots, dashes or underscores')
+    .describe('Sessions with the same group, of the whole fleet, are kept apart.'),
+  over: z
+    .string()
+    .max(128)
+    .regex(
+      new RegExp(`^${ATTRIBUTE}$`),
+      'must be an attribute of a node in the words of Docker Swarm, such as "node.labels.zone"',
+    )
+    .optional()
+    .describe('First over the values of this attribute, then over nodes. Only for WORKER_RUNTIME=swarm.'),
+});
 
 export const resourcesSchema = z.object({
   cpu: cpuSchema.optional().describe('Processors, "0.1" to "64".'),
@@ -41,6 +58,9 @@ export const resourcesSchema = z.object({
     .max(16)
     .optional()
     .describe('Nodes that it may run on, such as "node.labels.region==eu". Only for WORKER_RUNTIME=swarm.'),
+  spread: spreadSchema
+    .optional()
+    .describe('A group whose sessions are spread over the nodes, before proxies and room count.'),
 });
 
 export const webhookUrlSchema = z

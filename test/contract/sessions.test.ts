@@ -31,10 +31,16 @@ const remove = async (id: string): Promise<void> => {
 
 describe('POST /api/sessions', () => {
   it('answers 201 with the session', async () => {
+    const resources = {
+      cpu: '0.5',
+      memory: '512m',
+      constraints: ['node.labels.region==eu'],
+      spread: { group: 'orders', over: 'node.labels.zone' },
+    };
     const answer = await create({
       phone: '972530000001',
       tenant: 'acme',
-      resources: { cpu: '0.5', memory: '512m' },
+      resources,
     });
     expect(answer.status).toBe(201);
     expect(answer.body).toMatchObject({
@@ -45,7 +51,7 @@ describe('POST /api/sessions', () => {
     expect(Number.isNaN(Date.parse(session.createdAt))).toBe(false);
     expect(['pending', 'starting']).toContain(session.state);
     expect(answer.text).not.toContain('hush');
-    expect(await view(session.id)).toMatchObject({ id: session.id, phone: '972530000001' });
+    expect(await view(session.id)).toMatchObject({ id: session.id, phone: '972530000001', resources });
     await remove(session.id);
   });
 
@@ -59,6 +65,21 @@ describe('POST /api/sessions', () => {
       'a webhook of another scheme',
       { phone: '972530000001', webhookUrl: 'file:///etc/passwd' },
       'webhookUrl',
+    ],
+    [
+      'a spread without a group',
+      { phone: '972530000001', resources: { spread: { over: 'node.labels.zone' } } },
+      'resources.spread.group',
+    ],
+    [
+      'a group that is a sentence',
+      { phone: '972530000001', resources: { spread: { group: 'all of them' } } },
+      'resources.spread.group',
+    ],
+    [
+      'a spread over nothing that a node has',
+      { phone: '972530000001', resources: { spread: { group: 'a', over: 'zone' } } },
+      'resources.spread.over',
     ],
     ['odd resources', { phone: '972530000001', resources: { memory: 'lots' } }, 'memory'],
     ['a tenant that is a list', { phone: '972530000001', tenant: [] }, 'tenant'],

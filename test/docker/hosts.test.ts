@@ -117,6 +117,22 @@ describe.skipIf(trouble !== null)(
       }
     });
 
+    test('the sessions of a spread group are kept apart before room counts', async () => {
+      // Six are on the larger one, four on the smaller, which is full.
+      const [leaves = ''] = await on('b');
+      await fleet.call('DELETE', `/api/sessions/${leaves}`);
+      await eventually(async () => (await on('b')).length === 3);
+      // One for each, so that their proxies are no reason to keep them apart.
+      await fleet.upload('proxies', ['http://user:pass@10.99.0.4:8080', 'http://user:pass@10.99.0.5:8080']);
+      const resources = { spread: { group: 'pair' } };
+      const pair = [await fleet.create(phoneOf(phones++), { resources })];
+      await fleet.until(pair[0] ?? '', ['connected']);
+      expect(await on('a')).toContain(pair[0]);
+      pair.push(await fleet.create(phoneOf(phones++), { resources }));
+      await fleet.until(pair[1] ?? '', ['connected']);
+      expect(await on('b')).toContain(pair[1]);
+    });
+
     test('who has no certificate is nobody to the engine', async () => {
       const bare = { name: 'b', address: b.tls?.address ?? '', tlsDir: null, capacity: 1 };
       await expect(newRuntime(a, { hosts: [bare] }).list()).rejects.toThrow();

@@ -25,7 +25,7 @@ export interface OrchestratorProcess {
   call(method: string, path: string, body?: unknown): Promise<Answer>;
   upload(kind: 'profiles' | 'proxies', lines: readonly string[]): Promise<void>;
   /** Makes a session whose worker connects; its profile must have been uploaded. */
-  create(phone: string): Promise<string>;
+  create(phone: string, wishes?: { resources: object }): Promise<string>;
   /** Until a session is in one of these states. */
   until(sessionId: string, states: readonly string[], timeoutMs?: number): Promise<Record<string, unknown>>;
   /** The last lines of its log. */
@@ -159,7 +159,7 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
       const answer = await ask('POST', `/upload/${kind}`, form);
       if (answer.status !== 200) throw new Error(JSON.stringify(answer.body));
     },
-    async create(phone) {
+    async create(phone, wishes) {
       // The answer to a first try may have been lost, with an orchestrator that was killed.
       const present = async (): Promise<string | null> => {
         const { body } = await ask('GET', '/api/sessions?limit=500');
@@ -172,7 +172,7 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
           if (id !== null) return id;
         }
         lost = true;
-        const { status, body } = await ask('POST', '/api/sessions', JSON.stringify({ phone }));
+        const { status, body } = await ask('POST', '/api/sessions', JSON.stringify({ phone, ...wishes }));
         if (status === 201) return body.session.id as string;
         throw new Error(`${status} ${JSON.stringify(body)}`);
       });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { PlacementFacts, PlacementNode } from '../../src/domain/fleet-model.ts';
+import type { PlacementFacts, PlacementNode, PlacementWish } from '../../src/domain/fleet-model.ts';
 import {
   DEFAULT_FLEET_POLICY,
   type FleetAction,
@@ -67,7 +67,14 @@ function planned({ nodes, sessions, workers = [], placement, busy = [], ...polic
     freeProfiles: 0,
     freeProxySlots: 5,
     random: () => 0,
-    placement: { nodes, moves: new Map(), proxies: new Map(), startsUnderWay: new Map(), ...placement },
+    placement: {
+      nodes,
+      moves: new Map(),
+      proxies: new Map(),
+      wishes: new Map(),
+      startsUnderWay: new Map(),
+      ...placement,
+    },
   };
   const actions = plan(sessions, workers, facts, { ...DEFAULT_FLEET_POLICY, ...policy }, NOW);
   return actions.filter(({ type }) => !/lert/.test(type)).map(short);
@@ -155,6 +162,142 @@ describe('where a session starts', () => {
         placement: { moves: new Map([['s1', move(2, 'b')]]) },
       },
       ['start s1 a'],
+    ],
+  ])('%s', (_, given, expected) => expect(planned(given)).toEqual(expected));
+});
+
+describe('what a session asks of its place', () => {
+  const wish = (over: Partial<PlacementWish>): PlacementWish => ({ constraints: [], spread: null, ...over });
+  const inZone = (name: string, zone: string, over: Partial<PlacementNode> = {}): PlacementNode =>
+    node(name, { attributes: new Map([['node.labels.zone', zone]]), ...over });
+  const pair = wish({ spread: { group: 'pair' } });
+  const zoned = wish({ spread: { group: 'pair', over: 'node.labels.zone' } });
+  const zones = [inZone('a', 'x'), inZone('b', 'x'), inZone('c', 'y', { capacity: 9 })];
+
+  test.each<[string, Case, string[]]>([
+    [
+      'a group is spread before its proxies and room count',
+      {
+        nodes: [node('a', { capacity: 9 }), node('b')],
+        sessions: [up('x'), waiting('s1'), up('s2')],
+        workers: [on('b', 'x'), on('a', 's2')],
+        // Its proxy's other session is on b.
+        placement: {
+          proxies: new Map([
+            ['s1', 'p'],
+            ['s2', 'p2'],
+            ['x', 'p'],
+          ]),
+          wishes: new Map([
+            ['s1', pair],
+            ['s2', pair],
+          ]),
+        },
+      },
+      ['start s1 b'],
+    ],
+    [
+      'groups do not know each other',
+      {
+        nodes: [node('a'), node('b', { capacity: 9 })],
+        sessions: [waiting('s1'), up('s2')],
+        workers: [on('a', 's2')],
+        placement: {
+          wishes: new Map([
+            ['s1', pair],
+            ['s2', wish({ spread: { group: 'other' } })],
+          ]),
+        },
+      },
+      ['start s1 a'],
+    ],
+    [
+      'over the values of an attribute first, over nodes then',
+      {
+        nodes: zones,
+        sessions: ['s1', 's2', 's3', 's4'].map((id) => waiting(id)),
+        placement: { wishes: new Map(['s1', 's2', 's3', 's4'].map((id) => [id, zoned])) },
+      },
+      ['start s1 a', 'start s2 c', 'start s3 b', 'start s4 c'],
+    ],
+    [
+      'where no attributes are known, over nodes',
+      {
+        nodes: [node('a'), node('b', { capacity: 9 })],
+        sessions: [waiting('s1'), waiting('s2')],
+        placement: { wishes: new Map(['s1', 's2'].map((id) => [id, zoned])) },
+      },
+      ['start s1 a', 'start s2 b'],
+    ],
+    [
+      'it waits for its turn rather than share a node',
+      {
+        nodes: [node('a'), node('b', { capacity: 9 })],
+        sessions: [waiting('s1'), waiting('y', { state: 'starting' }), up('s2')],
+        workers: [on('b', 'y', { ranMs: 10 }), on('a', 's2')],
+        placement: {
+          startsUnderWay: new Map([['y', 'b']]),
+          wishes: new Map([
+            ['s1', pair],
+            ['s2', pair],
+          ]),
+        },
+        busy: ['y'],
+        startsAtOnce: 1,
+      },
+      [],
+    ],
+    [
+      'a full node is no choice',
+      {
+        nodes: [node('a'), node('b', { capacity: 0 })],
+        sessions: [waiting('s1'), up('s2')],
+        workers: [on('a', 's2')],
+        placement: {
+          wishes: new Map([
+            ['s1', pair],
+            ['s2', pair],
+          ]),
+        },
+      },
+      ['start s1 a'],
+    ],
+    [
+      'who leaves a node does not count against where it goes',
+      {
+        nodes: [
+          inZone('a', 'x', { open: false }),
+          inZone('b', 'x', { capacity: 9 }),
+          inZone('c', 'y'),
+          inZone('d', 'y', { capacity: 1 }),
+        ],
+        sessions: [up('s1'), up('s2')],
+        workers: [on('a', 's1'), on('d', 's2')],
+        placement: {
+          moves: new Map([['s1', move(2, null)]]),
+          wishes: new Map([
+            ['s1', zoned],
+            ['s2', zoned],
+          ]),
+        },
+      },
+      ['replace s1 b'],
+    ],
+    [
+      'constraints leave the nodes that fulfil them all',
+      {
+        nodes: zones,
+        sessions: [waiting('s1'), waiting('s2'), waiting('s3')],
+        placement: {
+          wishes: new Map([
+            ['s1', wish({ constraints: ['node.labels.zone==Y'] })],
+            ['s2', wish({ constraints: ['node.labels.zone!=x', 'node.labels.gpu!=yes'] })],
+            ['s3', wish({ constraints: ['node.labels.zone==x', 'node.labels.zone==y'] })],
+          ]),
+        },
+      },
+      // Nobody fulfils the last one's: the runtime is asked all the same, and says why not.
+      ['start s1 c', 'start s2 c', 'start s3 a'],
     ],
   ])('%s', (_, given, expected) => expect(planned(given)).toEqual(expected));
 });

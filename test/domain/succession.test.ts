@@ -31,6 +31,7 @@ function planned(
     nodes: over.nodes ?? [node('a'), node('b')],
     moves: new Map(asked === null ? [] : [['s1', asked]]),
     proxies: new Map(),
+    wishes: new Map(),
     startsUnderWay: new Map(Array.from({ length: over.starting ?? 0 }, (_, n) => [`other${n}`, 'b'])),
   };
   const facts = { ...beat(1000), placement, ...(over.busy ? { busy: new Set(['s1']) } : {}) };

@@ -44,7 +44,13 @@ describe('a worker of which nothing is known', () => {
   test('keeps sessions from leaving nodes that drain: this is no time for moves', () => {
     const node = (name: string, over = {}) => ({ name, capacity: 9, open: true, draining: false, ...over });
     const nodes = [node('a', { open: false, draining: true }), node('b', { open: false }), node('c')];
-    const placement = { nodes, moves: new Map(), proxies: new Map(), startsUnderWay: new Map() };
+    const placement = {
+      nodes,
+      moves: new Map(),
+      proxies: new Map(),
+      wishes: new Map(),
+      startsUnderWay: new Map(),
+    };
     const { unknown: _, ...known } = worker({ sessionId: 's2', node: 'a' });
     const sessions = [session({ reason: unknownReason(WHY) }), session({ id: 's2' })];
     const bindings = new Map([

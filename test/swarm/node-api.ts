@@ -128,6 +128,44 @@ export function nodeTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet }):
     expect(await on(from.id)).toMatchObject({ state: 'ready', closed: false, sessions: [] });
   }, 180_000);
 
+  test('a session starts where its constraints and its spread group want it', async () => {
+    const { fleet, swarm } = given();
+    // After the drain: who wishes for nothing goes to the empty one.
+    const [empty, full] = (await nodes()).sort((a, b) => a.sessions.length - b.sessions.length) as [
+      Node,
+      Node,
+    ];
+    for (const { id } of [empty, full]) {
+      await swarm.manager.docker(['node', 'update', '--label-add', `zone=z-${id}`, id]);
+    }
+    const started: string[] = [];
+    const start = async (resources?: object): Promise<string> => {
+      const phone = `97255700000${started.length}`;
+      const answer = await fleet.call('POST', '/api/sessions', { phone, resources });
+      expect(answer.status).toBe(201);
+      const { id } = (answer.body as { session: { id: string } }).session;
+      started.push(id);
+      let at: string | undefined;
+      await eventually(async () => {
+        at = (await nodes()).find(({ sessions }) => sessions.includes(id))?.id;
+        return at !== undefined;
+      }, 30_000);
+      return at ?? '';
+    };
+    const spread = { group: 'pair', over: 'node.labels.zone' };
+    try {
+      expect(await start({ constraints: [`node.labels.zone==z-${full.id}`] })).toBe(full.id);
+      expect(await start({ spread })).toBe(empty.id);
+      expect(await start({ spread })).toBe(full.id);
+      expect(await start()).toBe(empty.id);
+    } finally {
+      for (const id of started) await fleet.call('DELETE', `/api/sessions/${id}`);
+      for (const { id } of [empty, full])
+        await swarm.manager.docker(['node', 'update', '--label-rm', 'zone', id]);
+      await eventually(async () => (await fleet.api.sessions()).length === fleet.sessions.length, 60_000);
+    }
+  }, 180_000);
+
   test('what the operators of the swarm have closed shows, and is theirs to open', async () => {
     const { manager } = given().swarm;
     const [node, other] = (await nodes()).sort((a, b) => a.sessions.length - b.sessions.length) as [

@@ -89,11 +89,12 @@ export class FleetNodes {
     if (!runtime.nodes) return null;
     const nodes = runtime.nodes();
     const wished = await wishes.all();
-    return nodes.map(({ name, capacity, reachable, closed }) => ({
+    return nodes.map(({ name, capacity, reachable, closed, attributes }) => ({
       name,
       capacity: capacity ?? Number.MAX_SAFE_INTEGER,
       open: reachable && closed === undefined && !wished.has(name),
       draining: reachable && wished.get(name) === 'draining',
+      attributes,
     }));
   }
 }

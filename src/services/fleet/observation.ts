@@ -1,4 +1,10 @@
-import type { FleetFacts, PlacementFacts, PlannedSession, PlannedWorker } from '../../domain/fleet-model.ts';
+import type {
+  FleetFacts,
+  PlacementFacts,
+  PlacementWish,
+  PlannedSession,
+  PlannedWorker,
+} from '../../domain/fleet-model.ts';
 import { redactLine } from '../../domain/redact.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import type { Heartbeats, SessionRecord, SessionStore } from '../sessions/ports.ts';
@@ -64,7 +70,7 @@ export class Observer {
         sessions: sessions.map(toPlanned),
         workers: workers.map(withoutSecrets),
         freeProfiles,
-        placement: places && { ...places, proxies: proxiesOf(bindings) },
+        placement: places && { ...places, proxies: proxiesOf(bindings), wishes: wishesOf(sessions) },
         facts: {
           bindings: new Map(bindings.map(({ sessionId, proxy }) => [sessionId, proxy !== null])),
           beatAgeMs,
@@ -130,6 +136,14 @@ export class Observer {
 
 const proxiesOf = (bindings: readonly FleetBinding[]): Map<string, string> =>
   new Map(bindings.flatMap(({ sessionId, proxy }) => (proxy === null ? [] : [[sessionId, proxy] as const])));
+
+const wishesOf = (sessions: readonly SessionRecord[]): Map<string, PlacementWish> =>
+  new Map(
+    sessions.flatMap(({ id, resources }) => {
+      const { constraints = [], spread = null } = resources ?? {};
+      return constraints.length === 0 && spread === null ? [] : [[id, { constraints, spread }] as const];
+    }),
+  );
 
 export const toPlanned = (session: SessionRecord): PlannedSession => ({
   id: session.id,

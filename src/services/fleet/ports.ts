@@ -1,4 +1,5 @@
 import type { PlannedWorker } from '../../domain/fleet-model.ts';
+import type { NodeAttributes } from '../../domain/node-attributes.ts';
 import { FlotillaError } from '../../kernel/errors.ts';
 import type { Resources } from '../sessions/ports.ts';
 
@@ -103,6 +104,8 @@ export interface RuntimeNode {
   reachable: boolean;
   /** Its own operators have closed it, beside us. */
   closed?: NodeWish;
+  /** By which sessions choose; absent where the runtime follows no constraints. */
+  attributes?: NodeAttributes;
 }
 
 /**

@@ -8,6 +8,11 @@ export interface Resources {
   memory?: string | undefined;
   /** Which nodes it may run on, in Swarm's words, such as `node.labels.region==eu`. */
   constraints?: string[] | undefined;
+  /**
+   * The sessions of a group are kept apart: on as many nodes as there are, or first on as many values of an attribute
+   * of theirs, such as `node.labels.zone`.
+   */
+  spread?: { group: string; over?: string | undefined } | undefined;
 }
 
 /** A session as stored. Times are ISO 8601. */

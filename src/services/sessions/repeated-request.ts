@@ -10,8 +10,10 @@ const LOOK_EVERY_MS = 50;
 /** Of what was asked for, not of how it was written down. */
 export function repeatable(key: string, request: CreateSession): RepeatableRequest {
   const { phone, tenant, profile, provider, webhookUrl, resources, proxy } = request;
-  const { cpu, memory, constraints } = resources ?? {};
+  const { cpu, memory, constraints, spread } = resources ?? {};
   const wanted = [phone, tenant, profile, provider, webhookUrl, cpu, memory, constraints, proxy];
+  // Only where it is given: digests of requests without it were made before there was one.
+  if (spread) wanted.push(spread.group, spread.over);
   // What is absent becomes null in an array.
   return { key, digest: createHash('sha256').update(JSON.stringify(wanted)).digest('hex') };
 }

@@ -42,9 +42,13 @@ test('the same key with another body is refused, and so is a key that is none', 
     expect(answer).toMatchObject({ status: 409, body: { code: 'idempotency_key_reused' } });
     expect(answer.body.reason).toContain(body.session.id);
   }
+  const spread = (group: string) => ({ phone: '972530000003', resources: { spread: { group } } });
+  expect((await create(spread('a'), 'spread')).status).toBe(201);
+  expect((await create(spread('a'), 'spread')).status).toBe(201);
+  expect((await create(spread('b'), 'spread')).status).toBe(409);
   const bad = await create({ phone: '972530000001' }, 'has space');
   expect(bad).toMatchObject({ status: 400, body: { code: 'invalid_request' } });
-  expect(await count()).toBe(1);
+  expect(await count()).toBe(2);
 });
 
 test('many of the same at the same moment make one session', async () => {

@@ -23,7 +23,12 @@ export interface TaskFacts {
 
 export interface NodeFacts {
   ID: string;
-  Description?: { Hostname?: string; Resources?: { MemoryBytes?: number } };
-  Spec?: { Availability?: string; Labels?: Record<string, string> };
+  Description?: {
+    Hostname?: string;
+    Platform?: { OS?: string; Architecture?: string };
+    Resources?: { MemoryBytes?: number };
+    Engine?: { Labels?: Record<string, string> };
+  };
+  Spec?: { Availability?: string; Role?: string; Labels?: Record<string, string> };
   Status: { State: string };
 }

@@ -1,3 +1,4 @@
+import type { NodeAttributes } from '../../../domain/node-attributes.ts';
 import type { NodeWish, RuntimeNode } from '../../../services/fleet/ports.ts';
 import { RESERVED_MEMORY } from './service-spec.ts';
 import type { NodeFacts } from './swarm-facts.ts';
@@ -30,17 +31,34 @@ export function namedNodes(found: readonly NodeFacts[]): SwarmNodes {
 export function runtimeNodes(nodes: SwarmNodes): RuntimeNode[] {
   return [...nodes.values()]
     .filter(({ Spec: spec }) => spec?.Labels?.flotilla !== 'no')
-    .map(({ name, Spec: spec, Description: description, Status: status }) => {
+    .map((node) => {
+      const { name, Spec: spec, Description: description, Status: status } = node;
       const memory = description?.Resources?.MemoryBytes;
       const closed = AVAILABILITY[spec?.Availability ?? ''];
       return {
         name,
         capacity: memory === undefined ? null : Math.floor(memory / RESERVED_MEMORY),
         reachable: status.State === 'ready',
+        attributes: attributesOf(node),
         ...(closed === undefined ? {} : { closed }),
       };
     })
     .sort((a, b) => a.name.localeCompare(b.name));
+}
+
+/** By the names that constraints use. */
+function attributesOf({ ID: id, Spec: spec, Description: description }: NodeFacts): NodeAttributes {
+  const labels = (prefix: string, of: Record<string, string> = {}): [string, string][] =>
+    Object.entries(of).map(([label, value]) => [`${prefix}.labels.${label}`, value]);
+  return new Map([
+    ['node.id', id],
+    ['node.hostname', description?.Hostname ?? ''],
+    ['node.role', spec?.Role ?? ''],
+    ['node.platform.os', description?.Platform?.OS ?? ''],
+    ['node.platform.arch', description?.Platform?.Architecture ?? ''],
+    ...labels('node', spec?.Labels),
+    ...labels('engine', description?.Engine?.Labels),
+  ]);
 }
 
 /** `node.id==…` or `node.id!=…` for those of these names that there are. */

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { fulfils } from '../../../../src/domain/node-attributes.ts';
 import { serviceOptions } from '../../../../src/infra/runtime/swarm/service-spec.ts';
 import type { NodeFacts, ServiceFacts, TaskFacts } from '../../../../src/infra/runtime/swarm/swarm-facts.ts';
 import {
@@ -68,7 +69,7 @@ test('nodes of one host name can be told apart, and who is closed is seen', () =
     node('dddddddddddd', 'gone', down),
     node('eeeeeeeeeeee', 'manager', { Spec: { Availability: 'active', Labels: { flotilla: 'no' } } }),
   ]);
-  expect(runtimeNodes(nodes)).toEqual([
+  expect(runtimeNodes(nodes).map(({ attributes, ...rest }) => rest)).toEqual([
     { name: 'gone', capacity: 9, reachable: false },
     { name: 'one', capacity: 9, reachable: true, closed: 'draining' },
     { name: 'twin-aaaaaaaa', capacity: 9, reachable: true },
@@ -78,6 +79,33 @@ test('nodes of one host name can be told apart, and who is closed is seen', () =
     'node.id!=bbbbbbbbbbbb',
     'node.id!=cccccccccccc',
   ]);
+});
+
+test('a node has the attributes by which sessions choose', () => {
+  const facts = node('n1', 'One', {
+    Spec: { Role: 'worker', Labels: { Zone: 'x' } },
+    Description: {
+      Hostname: 'One',
+      Platform: { OS: 'linux', Architecture: 'x86_64' },
+      Engine: { Labels: { disk: 'ssd' } },
+    },
+  });
+  const [{ attributes = new Map() } = {}] = runtimeNodes(namedNodes([facts]));
+  expect(
+    fulfils(attributes, [
+      'node.id==n1',
+      'NODE.hostname==one',
+      'node.role!=manager',
+      'node.platform.os==linux',
+      'node.platform.arch==x86_64',
+      'node.labels.Zone==X',
+      'engine.labels.disk==ssd',
+      'node.labels.absent!=x',
+    ]),
+  ).toBe(true);
+  // As with Swarm, the name of a label has one spelling.
+  for (const wrong of ['node.labels.zone==x', 'node.labels.Zone!=x', 'node.labels.absent==x', 'node.id==n2'])
+    expect(fulfils(attributes, [wrong]), wrong).toBe(false);
 });
 
 test('a service asks for what its session wishes, and gives its worker no rights', () => {
