@@ -1,21 +1,28 @@
 import type { PlacementFacts, PlacementNode } from './fleet-model.ts';
 import { attributeOf } from './node-attributes.ts';
 
+interface Group {
+  /** Node → how many of the group's sessions are there. */
+  counts: Map<string, number>;
+  nodeOf: Map<string, string>;
+}
+
 /** Where the sessions are that ask to be spread, by their groups. */
 export class SpreadCount {
   readonly #facts: Pick<PlacementFacts, 'nodes' | 'wishes'>;
-  /** Group → session → node. */
-  readonly #groups = new Map<string, Map<string, string>>();
+  readonly #groups = new Map<string, Group>();
 
   constructor(facts: Pick<PlacementFacts, 'nodes' | 'wishes'>) {
     this.#facts = facts;
   }
 
   add(sessionId: string, node: string): void {
-    const group = this.#facts.wishes.get(sessionId)?.spread?.group;
-    if (group === undefined) return;
-    const members = this.#groups.get(group) ?? new Map<string, string>();
-    this.#groups.set(group, members.set(sessionId, node));
+    const name = this.#facts.wishes.get(sessionId)?.spread?.group;
+    if (name === undefined) return;
+    const group = this.#groups.get(name) ?? { counts: new Map(), nodeOf: new Map() };
+    this.#groups.set(name, group);
+    group.nodeOf.set(sessionId, node);
+    group.counts.set(node, (group.counts.get(node) ?? 0) + 1);
   }
 
   /**
@@ -25,13 +32,14 @@ export class SpreadCount {
   others(sessionId: string, node: PlacementNode): [alike: number, here: number] | null {
     const spread = this.#facts.wishes.get(sessionId)?.spread;
     if (!spread) return null;
-    const members = [...(this.#groups.get(spread.group) ?? [])].filter(([id]) => id !== sessionId);
+    const group = this.#groups.get(spread.group);
+    const own = group?.nodeOf.get(sessionId);
+    const on = ({ name }: PlacementNode): number => (group?.counts.get(name) ?? 0) - (name === own ? 1 : 0);
     const { over } = spread;
-    const zoneOf = (each: PlacementNode | undefined): string | null =>
-      over === undefined || !each?.attributes ? null : attributeOf(each.attributes, over);
-    const nodeOf = new Map(this.#facts.nodes.map((each) => [each.name, each]));
-    const alike =
-      over === undefined ? [] : members.filter(([, at]) => zoneOf(nodeOf.get(at)) === zoneOf(node));
-    return [alike.length, members.filter(([, at]) => at === node.name).length];
+    if (over === undefined) return [0, on(node)];
+    const zoneOf = ({ attributes }: PlacementNode): string =>
+      attributes === undefined ? '' : attributeOf(attributes, over);
+    const alike = this.#facts.nodes.filter((each) => zoneOf(each) === zoneOf(node));
+    return [alike.reduce((sum, each) => sum + on(each), 0), on(node)];
   }
 }
