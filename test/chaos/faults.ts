@@ -6,6 +6,7 @@ import type { Redis } from 'ioredis';
 import { keys } from '../../src/infra/redis/keys.ts';
 import type { TestRedis } from '../helpers/redis.ts';
 import { copyLog, cutLog, putLogBack } from '../helpers/redis-log.ts';
+import type { TcpProxy } from '../helpers/tcp-proxy.ts';
 import { signal } from './processes.ts';
 import type { Random } from './random.ts';
 import type { Recorder } from './recorder.ts';
@@ -13,6 +14,8 @@ import type { System } from './system.ts';
 
 export interface FaultContext {
   system: System;
+  /** Between workers and WhatsApp, one in front of each proxy. */
+  whatsappLinks: readonly TcpProxy[];
   redis: TestRedis;
   /** A connection of our own, past all links. */
   admin: Redis;
@@ -120,11 +123,17 @@ const killClients: Fault = async ({ admin }) => {
   return null;
 };
 
-/** As DEBUG SLEEP, which is forbidden by default: connections stay open, and nothing answers. */
+/** The process stands: connections stay open, and nothing answers. */
 const stallRedis: Fault = async ({ redis, random, longestMs }) => {
   redis.pause();
   await between(random, 1000, Math.min(10_000, longestMs * 2));
   redis.resume();
+  return null;
+};
+
+/** The server sleeps in the middle of its work, as behind a slow command. */
+const sleepRedis: Fault = async ({ admin, random, longestMs }) => {
+  await admin.call('DEBUG', 'SLEEP', String(random.whole(1000, Math.min(10_000, longestMs * 2)) / 1000));
   return null;
 };
 
@@ -148,21 +157,39 @@ const fullRedis: Fault = async ({ admin, random }) => {
   return null;
 };
 
+/** Any two parts: one link, or a few of those to WhatsApp. */
+function someLinks({ system, whatsappLinks, random }: FaultContext): readonly TcpProxy[] {
+  const few = random.shuffled(whatsappLinks).slice(0, random.whole(1, 3));
+  return random.pick([...[...system.links.values()].map((link) => [link]), few]);
+}
+
 const brokenLink =
   (state: 'cut' | 'hole' | 'half'): Fault =>
-  async ({ system, random, longestMs }) => {
-    const link = random.pick([...system.links.values()]);
-    link.set(state);
-    await between(random, 500, longestMs);
-    link.set('pass');
+  async (context) => {
+    const links = someLinks(context);
+    for (const link of links) link.set(state);
+    await between(context.random, 500, context.longestMs);
+    for (const link of links) link.set('pass');
     return null;
   };
 
-const slowLink: Fault = async ({ system, random, longestMs }) => {
-  const link = random.pick([...system.links.values()]);
-  link.delay(random.whole(50, 500));
-  await between(random, 1000, longestMs);
-  link.delay(0);
+/** The way to WhatsApp is gone for some: nothing goes out, nothing comes back, or nothing can be connected. */
+const brokenWhatsappLink: Fault = async ({ whatsappLinks, random, longestMs }) => {
+  const links = random.shuffled(whatsappLinks).slice(0, random.whole(2, 5));
+  const state = random.pick(['cut', 'hole', 'half'] as const);
+  for (const link of links) link.set(state);
+  await between(random, 500, longestMs);
+  for (const link of links) link.set('pass');
+  return null;
+};
+
+const slowLink: Fault = async (context) => {
+  const { random } = context;
+  const links = someLinks(context);
+  const delayMs = random.whole(50, 500);
+  for (const link of links) link.delay(delayMs);
+  await between(random, 1000, context.longestMs);
+  for (const link of links) link.delay(0);
   return null;
 };
 
@@ -208,6 +235,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   'redis tail cut': cutRedis,
   'redis clients killed': killClients,
   'redis stalled': stallRedis,
+  'redis asleep': sleepRedis,
   'redis scripts flushed': flushScripts,
   'redis read-only': readOnlyRedis,
   'redis full': fullRedis,
@@ -215,6 +243,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   'link black-holed': brokenLink('hole'),
   'link half-open': brokenLink('half'),
   'link slow': slowLink,
+  'link to whatsapp': brokenWhatsappLink,
   'whatsapp drops before': moody('drop-before'),
   'whatsapp drops after': moody('drop-after'),
   'whatsapp deaf': moody('deaf'),

@@ -62,7 +62,7 @@ export interface RecoveryFacts {
 }
 
 /** So long after its end a fault stands alone. */
-const ALONE_MS = 3000;
+export const ALONE_MS = 3000;
 
 export function recoveries(facts: RecoveryFacts): Recovery[] {
   const { faults, service } = facts;

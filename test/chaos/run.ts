@@ -20,6 +20,7 @@ import { type FaultRecord, type Recovery, recoveries, type SessionStop } from '.
 import { makeFaults } from './schedule.ts';
 import { startSystem } from './system.ts';
 import { probeStale, watchCaps } from './watch.ts';
+import { linkProxies } from './whatsapp-links.ts';
 
 export interface RunOptions {
   seed: number;
@@ -104,7 +105,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
   const releases: (() => Promise<unknown> | unknown)[] = [];
   if (dbMount) releases.push(() => execFileSync('umount', ['-l', dbMount]));
   try {
-    const redis = await startRedis({ appendOnly: true });
+    const redis = await startRedis({ appendOnly: true, debugCommand: true });
     releases.push(() => redis.stop());
     const admin = new Redis(redis.url, { maxRetriesPerRequest: null, retryStrategy: () => 100 });
     admin.on('error', () => undefined);
@@ -118,7 +119,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
           qrOf: async (session) => (known.api ? await qrOf(known.api, session) : null),
         })
       : undefined;
-    const recorder =
+    const seen =
       real ??
       (await startRecorder({
         proxies: size.proxies + 1,
@@ -126,7 +127,10 @@ export async function run(options: RunOptions): Promise<RunResult> {
         nowMs,
         random: seeded(options.seed + 1).next,
       }));
-    releases.push(() => recorder.stop());
+    releases.push(() => seen.stop());
+    const { proxyLines, links: whatsappLinks, stop: unlink } = await linkProxies(seen.proxyLines);
+    releases.push(unlink);
+    const recorder = { ...seen, proxyLines };
     const system = await startSystem({
       dir,
       dbDir: dbMount ?? dir,
@@ -193,16 +197,16 @@ export async function run(options: RunOptions): Promise<RunResult> {
       },
       stop.signal,
     );
-    const context: FaultContext = {
+    const context: Omit<FaultContext, 'random'> = {
       system,
+      whatsappLinks,
       redis,
       admin,
       recorder,
-      random,
       dbMount,
       longestMs: options.seconds < 120 ? 4000 : 8000,
     };
-    const faults = await makeFaults(context, options, nowMs);
+    const faults = await makeFaults(context, random, options, nowMs);
     stop.abort();
     await churning;
     const loadMs = nowMs() - loadFrom;

@@ -15,6 +15,8 @@ export interface TestRedisOptions {
   appendOnly?: boolean;
   appendFsync?: 'always' | 'everysec' | 'no';
   maxMemoryBytes?: number;
+  /** Allows `DEBUG` to clients on this machine. */
+  debugCommand?: boolean;
 }
 
 /** A real Redis server for one test file. It dies with the test process, also on SIGKILL. */
@@ -55,6 +57,7 @@ export async function startRedis(options: TestRedisOptions = {}): Promise<TestRe
         appendOnly: options.appendOnly ?? false,
         appendFsync: options.appendFsync ?? 'everysec',
         ...(options.maxMemoryBytes === undefined ? {} : { maxMemoryBytes: options.maxMemoryBytes }),
+        ...(options.debugCommand ? { debugCommand: true } : {}),
       },
       { deathSignal: 'KILL' }, // also ends a paused server
     );

@@ -15,6 +15,8 @@ export interface ServerSettings {
   appendFsync: 'always' | 'everysec' | 'no';
   /** Bytes after which writes are refused (nothing is ever evicted); 0 is no limit. */
   maxMemoryBytes?: number;
+  /** Allows `DEBUG` to clients on this machine (Redis 7 and later, which forbid it unless told). */
+  debugCommand?: boolean;
 }
 
 /** How a server came to its end. */
@@ -249,6 +251,7 @@ function renderConfig(settings: ServerSettings, inContainer: boolean): string {
     `maxmemory ${settings.maxMemoryBytes ?? 0}`,
     'maxmemory-policy noeviction',
     'tcp-keepalive 60',
+    ...(settings.debugCommand ? ['enable-debug-command local'] : []),
   ].join('\n')}\n`;
 }
 
