@@ -11,6 +11,7 @@ import type {
   QrStore,
   ReceiptRecorder,
   SessionBinder,
+  SessionGuard,
   SessionPatch,
   SessionRecord,
   SessionStore,
@@ -143,7 +144,7 @@ export class WorkerReports {
     if (session.state === 'connected') return;
     const expiresAt = expiresAtMs ?? clock.nowMs() + QR_LIFETIME_MS;
     await qrCodes.save(session.id, { qr, expiresAt });
-    if (session.state !== 'pairing') await states.enter(session.id, 'pairing');
+    if (session.state !== 'pairing') await states.enter(session.id, 'pairing', { guard: asOf(session) });
     await events.record({
       type: 'session.qr',
       sessionId: session.id,
@@ -169,14 +170,16 @@ export class WorkerReports {
         log.warn({ sessionId: session.id }, 'a session connected without a binding');
       patch.phone = phone;
     }
-    if ((await states.enter(session.id, 'connected', { patch })) === null) {
-      await this.#deps.store.update(session.id, patch, {}, toIso(clock.nowMs()));
+    const guard = asOf(session);
+    if ((await states.enter(session.id, 'connected', { patch, guard })) === null) {
+      await this.#deps.store.update(session.id, patch, guard, toIso(clock.nowMs()));
     }
   }
 
   /** The device is unlinked and the worker goes; only a person can bring it back. */
   async #refuse(session: SessionRecord, reason: string): Promise<void> {
-    await this.#deps.states.enter(session.id, 'failed', { reason, patch: { logout: true } });
+    const facts = { reason, patch: { logout: true }, guard: asOf(session) };
+    await this.#deps.states.enter(session.id, 'failed', facts);
   }
 
   async #status(
@@ -191,6 +194,7 @@ export class WorkerReports {
     const why = status === 'SHUTTING_DOWN' ? 'the worker is shutting down' : reason;
     await this.#deps.states.enter(session.id, 'reconnecting', {
       reason: why,
+      guard: asOf(session),
       // Before the pairing there is no connection that could be lost.
       from: status === 'SHUTTING_DOWN' ? ['connected'] : ['starting', 'pairing', 'connected'],
     });
@@ -215,3 +219,6 @@ export class WorkerReports {
     if (id !== null) await inbound.add(sessionId, id);
   }
 }
+
+/** What was said by a worker whose time was over before it was written down says nothing about the one after it. */
+const asOf = ({ epoch }: SessionRecord): SessionGuard => ({ epoch });
