@@ -35,7 +35,7 @@ export const keys = {
   poolPieces: 'inventory:pieces',
   uploadStaging: (kind: string, uploadId: string) => `upload:${kind}:${uploadId}`,
 
-  /** HASH fingerprint of raw → lease. */
+  /** HASH fingerprint of raw → lease, where the owner's `flight` does not stand for all of them. */
   outboxLeases: (sessionId: string) => `session:leases:${sessionId}`,
   /** LIST of JSON {raw, reason, at, attempts}. */
   outboxDead: (sessionId: string) => `session:dead:${sessionId}`,
@@ -43,7 +43,7 @@ export const keys = {
   outboxTaskIds: (sessionId: string) => `session:task_ids:${sessionId}`,
   /** ZSET of task ids that ended lately, by time: late acks and repeated enqueues are recognised by it. */
   outboxEnded: (sessionId: string) => `session:ended:${sessionId}`,
-  /** HASH {epoch, seenAt, notBefore}. */
+  /** HASH {epoch, seenAt, notBefore, sequence; claim, request, flight: the lease of what is in flight}. */
   owner: (sessionId: string) => `session:owner:${sessionId}`,
   /** SET of session ids whose outbox holds something. */
   outboxActive: 'outbox:active',

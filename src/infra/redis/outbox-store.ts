@@ -61,7 +61,7 @@ export class RedisOutboxStore implements OutboxStore {
     const k = keysOf(sessionId);
     return (await this.#scripts.run(
       'outbox-unclaim',
-      [k.queue, k.processing, k.leases, k.ledger],
+      [k.queue, k.processing, k.leases, k.ledger, k.owner],
       [sessionId, this.#offset(), claimId],
     )) as number;
   }

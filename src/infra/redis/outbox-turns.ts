@@ -81,6 +81,8 @@ export class OutboxTurns {
     for (;;) {
       const [kind, ...rest] = await this.#claim(request);
       switch (kind) {
+        case 'first':
+          return firstClaimOf(rest);
         case 'tasks':
           return claimOf(rest);
         case 'held':
@@ -161,6 +163,7 @@ const ACK_KEYS = [
   keys.outboxDead(''),
   keys.outboxTaskIds(''),
   keys.outboxEnded(''),
+  keys.owner(''),
   keys.outboxActive,
   keys.ledger,
 ];
@@ -177,6 +180,16 @@ const CLAIM_KEYS = [
 
 /** As the client library names what Redis answers. */
 const replyError = (message: string): Error => Object.assign(new Error(message), { name: 'ReplyError' });
+
+function firstClaimOf([claimId, leaseMs, ...raws]: (string | number)[]): ClaimOutcome {
+  return {
+    kind: 'tasks',
+    claimId: String(claimId),
+    leaseMs: Number(leaseMs),
+    repeated: false,
+    tasks: raws.map((raw) => ({ raw: String(raw), attempt: 1 })),
+  };
+}
 
 function claimOf([claimId, leaseMs, repeated, ...pairs]: (string | number)[]): ClaimOutcome {
   const tasks = [];

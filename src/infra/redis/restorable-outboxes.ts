@@ -82,6 +82,7 @@ export function createRestorableOutboxes({
           keys.outboxEnded(sessionId),
           keys.outboxActive,
           keys.incarnation,
+          keys.owner(sessionId),
         ],
         [
           sessionId,

@@ -6,10 +6,12 @@
 --       session id, epoch (0: none), request id, claim id, most tasks
 -- Result per call
 --        {'tasks', claim id, ms left, 1 if handed out before, raw, attempt, raw, attempt, …}
+--        {'first', claim id, ms left, raw, raw, …}: each for the first time
 --        {'held', ms until the lease in force runs out}   {'delayed', ms until the head of the line may go}
 --        {'empty'}   {'stale'}   {'again'}: many dead tasks were cleared away, and there may be more
 --        or the text of an error
 -- include: outbox
+-- include: outbox-flight
 -- include: outbox-dead
 -- include: iso-time
 -- include: many
@@ -18,6 +20,21 @@ local now, max_deliveries, ledger = now_ms(ARGV[1]), tonumber(ARGV[4]), KEYS[8]
 local text_lease_ms, media_lease_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 local now_text = whole(now)
 local MOST_BURIED = 500
+
+local function is_media(raw) return string.find(raw, '"mode":"image"', 1, true) end
+
+-- What a worker would take for no task at all, and never end.
+local function is_nothing(raw) return raw == '' or raw == 'null' end
+
+-- Whether each of these may be handed out without another question; leases cannot tell one string from the same again.
+local function is_plain(raws)
+  local seen = {}
+  for _, raw in ipairs(raws) do
+    if seen[raw] or is_nothing(raw) or string.find(raw, '"expiresAt"', 1, true) then return false end
+    seen[raw] = true
+  end
+  return true
+end
 
 -- What is in flight: the same request again, free to be served again, or somebody's until when.
 local function in_flight(processing, leases, epoch, request)
@@ -61,7 +78,7 @@ local function take(session, queue, leases, most)
       if taken[field] then -- the same string twice: leases cannot tell them apart, so one after the other
         for last = #raws, i, -1 do redis.call('RPUSH', queue, raws[last]) end
         return batch, lease_ms, buried
-      elseif raw == '' or raw == 'null' then -- what a worker would take for no task at all, and never end
+      elseif is_nothing(raw) then
         bury(KEYS[4] .. session, leases, ledger, session, raw, field, 'not_a_task', deliveries, now)
         buried = buried + 1
       elseif has_expired(raw, now) then
@@ -73,8 +90,7 @@ local function take(session, queue, leases, most)
       else
         taken[field] = true
         batch[#batch + 1] = { raw = raw, field = field, lease = lease, deliveries = deliveries + 1 }
-        local media = string.find(raw, '"mode":"image"', 1, true)
-        lease_ms = math.max(lease_ms, media and media_lease_ms or text_lease_ms)
+        lease_ms = math.max(lease_ms, is_media(raw) and media_lease_ms or text_lease_ms)
       end
     end
   end
@@ -83,26 +99,76 @@ end
 
 -- Tasks that somebody pushed by hand become known here; their raw strings go along, for the record. What was known
 -- is only said to have been claimed.
-local function announce(session, ids_key, batch)
-  local ids, words = {}, { session }
-  for _, entry in ipairs(batch) do ids[#ids + 1] = entry.id end
+-- deliveries: of each, as text; none: the first of all.
+local function announce(session, ids_key, raws, deliveries)
+  local ids, named, words = {}, {}, { session }
+  for i, raw in ipairs(raws) do
+    local id = task_id(raw)
+    if id then ids[#ids + 1], named[#named + 1] = id, i end
+  end
   if #ids == 0 then return end
   local known = redis.call('SMISMEMBER', ids_key, unpack(ids))
-  local at, fresh = 0, {}
-  for _, entry in ipairs(batch) do
-    if entry.id then
-      at = at + 1
-      if known[at] == 1 or fresh[entry.id] then
-        words[#words + 1], words[#words + 2] = entry.id, whole(entry.deliveries)
-      else
-        fresh[entry.id] = true
-        redis.call('SADD', ids_key, entry.id)
-        redis.call('SADD', KEYS[7], session)
-        record(ledger, 'claimed', session, entry.id, now, 'n', whole(entry.deliveries), 'p', entry.raw)
-      end
+  local fresh = {}
+  for at, id in ipairs(ids) do
+    local count = deliveries and deliveries[named[at]] or '1'
+    if known[at] == 1 or fresh[id] then
+      words[#words + 1], words[#words + 2] = id, count
+    else
+      fresh[id] = true
+      redis.call('SADD', ids_key, id)
+      redis.call('SADD', KEYS[7], session)
+      record(ledger, 'claimed', session, id, now, 'n', count, 'p', raws[named[at]])
     end
   end
   if #words > 1 then say('claimed', unpack(words)) end
+end
+
+-- Moves the next few into flight, if each may be served like any other. Most often that is all there is: then the
+-- queue itself becomes the list of what is in flight.
+-- Result raw strings, oldest first; nil, with nothing moved, if one of them wants a closer look
+local function take_plainly(queue, processing, most)
+  local raws = {}
+  if most == 1 then
+    raws[1] = redis.call('LMOVE', queue, processing, 'RIGHT', 'LEFT') or nil
+    if not is_plain(raws) then
+      redis.call('LMOVE', processing, queue, 'LEFT', 'RIGHT')
+      return nil
+    end
+    return raws
+  end
+  local line = redis.call('LRANGE', queue, -most - 1, -1)
+  for i = #line, math.max(#line - most + 1, 1), -1 do raws[#raws + 1] = line[i] end
+  if not is_plain(raws) then return nil end
+  if #raws == #line then
+    if #raws > 0 then redis.call('RENAME', queue, processing) end
+  else
+    redis.call('RPOP', queue, most)
+    redis.call('LPUSH', processing, unpack(raws))
+  end
+  return raws
+end
+
+-- The usual case: nothing is in flight, and nothing is known of what waits.
+-- Result as of a claim; nil if it is another case
+local function claim_first(session, epoch, request, claim_id, most, sequence, noted)
+  local queue, processing, owner = KEYS[1] .. session, KEYS[2] .. session, KEYS[6] .. session
+  if redis.call('EXISTS', processing, KEYS[3] .. session) > 0 then return nil end
+  local raws = take_plainly(queue, processing, most)
+  if not raws then return nil end
+  if #raws == 0 then
+    redis.call('HSET', owner, unpack(noted))
+    redis.call('SREM', KEYS[7], session)
+    return { 'empty' }
+  end
+  local lease_ms = text_lease_ms
+  for _, raw in ipairs(raws) do
+    if is_media(raw) then lease_ms = math.max(lease_ms, media_lease_ms) end
+  end
+  noted[#noted + 1], noted[#noted + 2] = 'sequence', whole(sequence + #raws)
+  note_flight(noted, epoch, claim_id, request, now + lease_ms, #raws, sequence + 1)
+  redis.call('HSET', owner, unpack(noted))
+  announce(session, KEYS[5] .. session, raws)
+  return { 'first', claim_id, lease_ms, unpack(raws) }
 end
 
 local function claim(session, epoch, request, claim_id, most)
@@ -113,8 +179,13 @@ local function claim(session, epoch, request, claim_id, most)
   local noted = { 'seenAt', now_text }
   if epoch > tonumber(known[1] or '0') then noted[3], noted[4] = 'epoch', whole(epoch) end
 
+  local not_before, sequence = tonumber(known[2] or '0'), tonumber(known[3] or '0')
+  if not_before <= now then
+    local first = claim_first(session, epoch, request, claim_id, most, sequence, noted)
+    if first then return first end
+  end
+  spread_flight(owner, processing, leases)
   local same, free, until_ms = in_flight(processing, leases, epoch, request)
-  local not_before = tonumber(known[2] or '0')
   if #same > 0 or until_ms or not_before > now then redis.call('HSET', owner, unpack(noted)) end
   if #same > 0 then return same_again(same) end
   if until_ms then return { 'held', until_ms - now } end
@@ -139,7 +210,7 @@ local function claim(session, epoch, request, claim_id, most)
   end
 
   local result = { 'tasks', claim_id, lease_ms, 0 }
-  local raws, written, sequence = {}, {}, tonumber(known[3] or '0')
+  local raws, deliveries, written = {}, {}, {}
   local shared = lease_beginning(epoch, claim_id, request, now + lease_ms)
   for i, entry in ipairs(batch) do
     local own = entry.lease and entry.lease.sequence or 0
@@ -147,16 +218,15 @@ local function claim(session, epoch, request, claim_id, most)
       sequence = sequence + 1
       own = sequence
     end
-    raws[i] = entry.raw
-    entry.id = task_id(entry.raw)
-    written[2 * i - 1], written[2 * i] = entry.field, shared .. entry.deliveries .. '|' .. own
+    raws[i], deliveries[i] = entry.raw, whole(entry.deliveries)
+    written[2 * i - 1], written[2 * i] = entry.field, shared .. deliveries[i] .. '|' .. whole(own)
     result[#result + 1], result[#result + 2] = entry.raw, entry.deliveries
   end
   noted[#noted + 1], noted[#noted + 2] = 'sequence', whole(sequence)
   redis.call('HSET', owner, unpack(noted))
   redis.call('HSET', leases, unpack(written))
   redis.call('LPUSH', processing, unpack(raws))
-  announce(session, KEYS[5] .. session, batch)
+  announce(session, KEYS[5] .. session, raws, deliveries)
   return result
 end
 

@@ -14,7 +14,9 @@ local now, filled = now_ms(ARGV[1]), {}
 local function enqueue(session, first, count, known)
   local queue, ids = KEYS[1] .. session, {}
   for i = first, first + 2 * count - 2, 2 do ids[#ids + 1] = ARGV[i] end
-  local held = redis.call('SMISMEMBER', KEYS[3] .. session, unpack(ids))
+  -- Most often the outbox is empty, and one question tells both.
+  local idle = redis.call('EXISTS', KEYS[2] .. session, KEYS[3] .. session) == 0
+  local held = idle and {} or redis.call('SMISMEMBER', KEYS[3] .. session, unpack(ids))
   local ended = redis.call('ZMSCORE', KEYS[4] .. session, unpack(ids))
   local seen, marks, new_ids, raws = {}, {}, {}, {}
   for i, id in ipairs(ids) do
@@ -35,7 +37,7 @@ local function enqueue(session, first, count, known)
   else
     length = redis.call('LLEN', queue)
   end
-  local idle = redis.call('EXISTS', KEYS[2] .. session) == 0
+  idle = idle or redis.call('EXISTS', KEYS[2] .. session) == 0
   return { length, (idle and length > 0) and 1 or 0, table.concat(marks) }
 end
 

@@ -5,9 +5,11 @@
 -- Result {'processing' | 'queue' | 'absent', tasks ahead, ms left of its lease or of the one in force (0: none),
 --         ms until notBefore (0: none), ms since a worker last asked (-1: never), tasks in flight}
 -- include: outbox
+-- include: outbox-flight
 
 local now, raw = now_ms(ARGV[1]), ARGV[2]
 local place, ahead, left = 'absent', 0, 0
+spread_flight(KEYS[4], KEYS[2], KEYS[3])
 local flying = redis.call('LRANGE', KEYS[2], 0, -1)
 for _, entry in ipairs(flying) do
   if entry == raw then place = 'processing' end

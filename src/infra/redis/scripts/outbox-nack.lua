@@ -5,6 +5,7 @@
 --       7 '1' for good, 8 reason or '', 9 '0' if the attempt does not count, 10 most deliveries
 -- Result 'requeued', 'dead', 'not_current' or 'stale'
 -- include: outbox
+-- include: outbox-flight
 -- include: outbox-dead
 
 local queue, processing, leases, dead, owner, ledger = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[7]
@@ -12,6 +13,7 @@ local session, now, epoch, raw = ARGV[1], now_ms(ARGV[2]), tonumber(ARGV[3]), AR
 local delay_ms, reason = tonumber(ARGV[6]), ARGV[8]
 
 if is_stale(owner, epoch) then return 'stale' end
+spread_flight(owner, processing, leases)
 local lease, field = read_lease(leases, raw)
 if epoch > 0 and (not lease or lease.epoch ~= epoch) then return 'not_current' end
 if ARGV[5] ~= '' and (not lease or lease.claim ~= ARGV[5]) then return 'not_current' end

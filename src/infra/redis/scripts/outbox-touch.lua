@@ -4,9 +4,11 @@
 -- ARGV  1 time offset, 2 epoch (0: none), 3 claim id or '', 4 lease for text in ms, 5 for media in ms, then raw strings
 -- Result {'stale'}, or {'touched', ms until the first of them runs out, place of each lost one, from 0, …}
 -- include: outbox
+-- include: outbox-flight
 
 local now, epoch = now_ms(ARGV[1]), tonumber(ARGV[2])
 if is_stale(KEYS[3], epoch) then return { 'stale' } end
+spread_flight(KEYS[3], KEYS[1], KEYS[2])
 local result = { 'touched', 0 }
 for i = 6, #ARGV do
   local raw = ARGV[i]
