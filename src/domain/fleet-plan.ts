@@ -1,5 +1,6 @@
+import { leaving } from './drain.ts';
 import type { FleetAction, FleetFacts, FleetPolicy, PlannedSession, PlannedWorker } from './fleet-model.ts';
-import { leaving, NodeBook, onePlace, type Places } from './placement.ts';
+import { NodeBook, onePlace, type Places } from './placement.ts';
 import { provisioning } from './provisioning-plan.ts';
 import { hasWorker, isWanted } from './session-state.ts';
 import { succession } from './succession.ts';
