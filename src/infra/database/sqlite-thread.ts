@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import SqliteDatabase, { type Statement } from 'better-sqlite3';
 import { freeBytes } from '../../kernel/bytes.ts';
+import { whenFree } from './sqlite-patience.ts';
 
 export interface ThreadStatement {
   sql: string;
@@ -38,6 +39,8 @@ function serve(port: NonNullable<typeof parentPort>, path: string): void {
     opened.pragma('synchronous = FULL');
     opened.pragma('foreign_keys = ON');
     opened.pragma('cache_size = -32000');
+    // From here on whoever finds the file taken waits in our way.
+    opened.pragma('busy_timeout = 0');
     return opened;
   };
 
@@ -61,7 +64,7 @@ function serve(port: NonNullable<typeof parentPort>, path: string): void {
   };
 
   const inTransaction = <T>(work: () => T): T => {
-    prepare('begin immediate').run();
+    whenFree(() => prepare('begin immediate').run());
     try {
       const result = work();
       prepare('commit').run();
@@ -73,14 +76,18 @@ function serve(port: NonNullable<typeof parentPort>, path: string): void {
     }
   };
 
+  const single = (id: number, { sql, parameters }: ThreadStatement): ThreadAnswer => {
+    const statement = prepare(sql);
+    if (statement.reader) return { id, rows: statement.all(...parameters) };
+    return { id, ...statement.run(...parameters) };
+  };
+
   const run = (request: ThreadRequest): ThreadAnswer => {
     const { id } = request;
     try {
       if ('fenced' in request) return { id, passed: inTransaction(() => runFenced(request.fenced)) };
       if ('together' in request) return { id, changed: inTransaction(() => request.together.map(changesOf)) };
-      const statement = prepare(request.sql);
-      if (statement.reader) return { id, rows: statement.all(...request.parameters) };
-      return { id, ...statement.run(...request.parameters) };
+      return database?.inTransaction ? single(id, request) : whenFree(() => single(id, request));
     } catch (error) {
       const { name, message, code } = error as Error & { code?: unknown };
       return { id, error: { name, message, code: typeof code === 'string' ? code : '' } };
