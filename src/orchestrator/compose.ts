@@ -155,6 +155,8 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
       fleetId: config.fleetId ?? fingerprint(secrets.webhookSecret),
       startsAtOnce: config.startsAtOnce,
     },
+    // They would not find us again behind a port that is another one at each start.
+    workersOutlive: config.port !== 0 || config.orchestratorUrl !== null,
     clock,
     log,
     ...(options.workerEntry === undefined ? {} : { workerEntry: options.workerEntry }),

@@ -1,18 +1,20 @@
 import { pino } from 'pino';
 import type { Logger } from '../kernel/log.ts';
 import type { LogLevel } from './config.ts';
+import { LogOutput } from './log-output.ts';
 
 /**
- * JSON lines on stdout. What the worker logs are counts, codes and ids of ours; phones, names, texts and tokens
+ * JSON lines. What the worker logs are counts, codes and ids of ours; phones, names, texts and tokens
  * never. As a second line, any run of seven digits or more in a text field is cut to its last four.
  */
-export function createLogger(sessionId: string, level: LogLevel): Logger {
-  const logger = pino({
+export function createLogger(sessionId: string, level: LogLevel, output = new LogOutput()): Logger {
+  const options = {
     level,
     base: { sessionId },
     timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (label) => ({ level: label }) },
-  });
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
+  const logger = pino(options, output);
   return adapt(logger);
 }
 

@@ -74,6 +74,11 @@ export class Worker {
     this.#receipts = new Receipts(this.#reporter, clock);
   }
 
+  /** For so long no orchestrator has answered. */
+  get silentMs(): number {
+    return this.#deps.clock.monotonicMs() - this.#lastContactMs;
+  }
+
   /** Loads the auth state (waiting for the orchestrator if need be), connects, and starts to pull tasks. */
   async start(): Promise<void> {
     const { config, clock, log, timing } = this.#deps;

@@ -83,7 +83,8 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       DATA_DIR: dataDir,
       PORT: String(ports[name]),
       REDIS_URL: redisUrl(await link(`orchestrator ${name}-redis`, [redis.port])),
-      ORCHESTRATOR_URL: `http://127.0.0.1:${await link(`workers-orchestrator ${name}`, [ports[name]])}`,
+      // Like a balancer in front of both.
+      ORCHESTRATOR_URL: `http://127.0.0.1:${await link(`workers of ${name}-orchestrators`, Object.values(ports))}`,
     };
     const entry = join(sources, 'test', 'chaos', 'orchestrator.ts');
     const args = [entry, ...(options.real ? ['real'] : [])];

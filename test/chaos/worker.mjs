@@ -17,6 +17,7 @@ const agent = new http.Agent({ keepAlive: true, maxSockets: 6 });
 /** As for the real worker: out of reach for so long, it closes its connection. */
 const FENCE_MS = 10_000;
 const BEAT_MS = 2000;
+const ORPHAN_MS = 20_000;
 const EXIT = { stopped: 0, crashed: 1, stale: 4, unauthorized: 6, orphaned: 7 };
 
 let lastContact = performance.now();
@@ -224,7 +225,16 @@ async function work() {
 const pick = ({ raw, claimId }) => ({ raw, claimId });
 
 async function main() {
-  process.on('disconnect', () => leave(EXIT.orphaned));
+  let outlives = false;
+  process.on('message', ({ outlive }) => {
+    outlives = outlive !== undefined;
+  });
+  // As the real one: it goes on until somebody has adopted it, or nobody has answered for long.
+  process.on('disconnect', () => {
+    if (!outlives) leave(EXIT.orphaned);
+    setInterval(() => performance.now() - lastContact > ORPHAN_MS && leave(EXIT.orphaned), 1000);
+  });
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   process.on('SIGTERM', () => {
     stopping = true;
     void Promise.race([working, wait(3000)])

@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../../kernel/clock.ts';
 import { conflict } from '../../kernel/errors.ts';
@@ -19,10 +18,14 @@ import type {
   WorkerStats,
 } from '../../services/fleet/ports.ts';
 import { HintChannel } from './hint-channel.ts';
-import { killRest, killTree, ProcessRecords } from './leftovers.ts';
+import { type ProcessRecord, ProcessRecords } from './leftovers.ts';
+import { nodeCommand, tiedToUs } from './process-command.ts';
+import { ranMsSince } from './process-signals.ts';
 import { statsOf } from './process-stats.ts';
+import { ProcessWarden } from './process-warden.ts';
 import { SessionTurns } from './session-turns.ts';
 import { readLastLines, removeLog, WorkerLog } from './worker-log.ts';
+import { adoptedProcess, ownProcess, type ProcessExit, type WorkerProcess } from './worker-process.ts';
 import { BUILT_IN, checkRelease, workerProgram } from './worker-release.ts';
 
 export interface ProcessRuntimeOptions {
@@ -32,27 +35,35 @@ export interface ProcessRuntimeOptions {
   log: Logger;
   /** The program of a worker; our own by default. */
   workerEntry?: string;
-  /** A worker that is silent on SIGTERM is tied to us by the kernel where that can be, else by its channel alone. */
-  tie?: 'kernel' | 'channel';
+  /**
+   * What becomes of workers when we end without a stop: the kernel ends them with us where it can (the default), or
+   * they end by themselves when their channel to us breaks. With `warden` (Linux; elsewhere as `channel`) they go on
+   * until the process that follows us adopts them, and end after `orphanMs` if none comes.
+   */
+  tie?: 'kernel' | 'channel' | 'warden';
+  orphanMs?: number;
   maxLogBytes?: number;
 }
 
+type Identity = Pick<WorkerSpec, 'sessionId' | 'epoch' | 'generation'>;
+
 interface Running {
-  spec: WorkerSpec;
-  child: ChildProcess;
-  log: WorkerLog;
+  spec: Identity;
+  process: WorkerProcess;
   startedAt: number;
   ended: Promise<void>;
   /** Null while it runs. */
-  end: { code: number | null; signal: string | null; ranMs: number } | null;
+  end: (ProcessExit & { ranMs: number; lastLines: string[] }) | null;
 }
 
-const DEFAULT_OLD_SPACE_MB = 96;
 const MAX_LOG_BYTES = 1024 * 1024;
 /** After the end of a process its last output may still be on the way. */
 const OUTPUT_GRACE_MS = 500;
+const LAST_LINES = 20;
+/** Shorter than the silence (17 s) after which another orchestrator may start a session anew. */
+const ORPHAN_MS = 15_000;
 
-/** One child process per session, on this machine; they live and die with this process. */
+/** One child process per session, on this machine. They end with this process, or are taken over by the next one. */
 export class ProcessRuntime
   implements WorkerRuntime, LogSource, StatsSource, RuntimeLifecycle, ImageSource, OwnWorkersOnly
 {
@@ -64,13 +75,17 @@ export class ProcessRuntime
   readonly #turns = new SessionTurns();
   readonly #hints = new HintChannel<RuntimeHint>();
   readonly #records: ProcessRecords;
-  readonly #setpriv: string | undefined;
+  readonly #outlive: boolean;
+  readonly #warden: ProcessWarden;
   #closing = false;
 
   constructor(options: ProcessRuntimeOptions) {
     this.#options = options;
-    this.#records = new ProcessRecords(join(options.dataDir, 'run', 'workers'), options.clock);
-    this.#setpriv = options.tie === 'channel' ? undefined : findSetpriv();
+    const runDir = join(options.dataDir, 'run');
+    const workersDir = join(runDir, 'workers');
+    this.#records = new ProcessRecords(workersDir, options.clock);
+    this.#outlive = options.tie === 'warden' && process.platform === 'linux';
+    this.#warden = new ProcessWarden(runDir, workersDir, options.orphanMs ?? ORPHAN_MS, options.clock);
   }
 
   checkImage(image: string): void {
@@ -81,20 +96,37 @@ export class ProcessRuntime
     workerProgram(this.#options, image);
   }
 
-  /** Kills what an earlier run left behind, so that no session runs twice. */
+  /** Adopts what an earlier run left behind for that, and kills the rest, so that no session runs twice. */
   async open(): Promise<void> {
-    const { left, killed } = await this.#records.killAll();
-    this.leftBehind = left.map(({ name, note }) => ({
-      sessionId: sessionOfRecord(name),
-      epoch: Number(note),
-    }));
+    await this.#warden.dismissPredecessor();
+    const left: LeftWorker[] = [];
+    let killed = 0;
+    for (const record of await this.#records.all()) {
+      const identity = identityOf(record);
+      if (this.#outlive && record.lives && identity) {
+        this.#adopt(identity, record);
+        continue;
+      }
+      if (record.lives) {
+        await this.#records.kill(record);
+        killed += 1;
+      }
+      await this.#records.remove(record.name);
+      left.push({ sessionId: sessionOfRecord(record.name), epoch: Number.parseInt(record.note, 10) });
+    }
+    this.leftBehind = left;
+    const adopted = this.#workers.size;
+    if (adopted > 0) await this.#warden.post();
     if (killed > 0) this.#options.log.warn({ killed }, 'workers of an earlier run were still there');
+    if (adopted > 0) this.#options.log.info({ adopted }, 'workers of an earlier run go on');
   }
 
   async close(options: StopOptions): Promise<void> {
     this.#closing = true;
+    this.#warden.hurry();
     await Promise.all([...this.#workers.keys()].map((sessionId) => this.stop(sessionId, options)));
     await Promise.all([...this.#workers.keys()].map((sessionId) => this.remove(sessionId)));
+    await this.#warden.dismiss();
   }
 
   ensure(spec: WorkerSpec): Promise<ObservedWorker> {
@@ -113,11 +145,11 @@ export class ProcessRuntime
   async stop(sessionId: string, { graceMs }: StopOptions): Promise<void> {
     const worker = this.#workers.get(sessionId);
     if (!worker || worker.end) return;
-    const { child, ended } = worker;
-    child.kill('SIGTERM');
+    const { process, ended } = worker;
+    process.terminate();
     const patience = new AbortController();
     const timer = this.#options.clock.sleep(graceMs, patience.signal).then(
-      () => killRunning(child),
+      () => process.kill(),
       () => undefined,
     );
     await ended;
@@ -151,40 +183,64 @@ export class ProcessRuntime
 
   async stats(sessionId: string): Promise<WorkerStats | null> {
     const worker = this.#workers.get(sessionId);
-    return worker && !worker.end && worker.child.pid ? await statsOf(worker.child.pid) : null;
+    return worker && !worker.end && worker.process.pid ? await statsOf(worker.process.pid) : null;
   }
 
   async #launch(spec: WorkerSpec): Promise<Running> {
     const { clock, maxLogBytes } = this.#options;
     const program = workerProgram(this.#options, spec.image);
-    const log = new WorkerLog({
-      path: this.#logPath(spec.sessionId),
-      maxBytes: maxLogBytes ?? MAX_LOG_BYTES,
-    });
+    const path = this.#logPath(spec.sessionId);
+    const log = new WorkerLog({ path, maxBytes: maxLogBytes ?? MAX_LOG_BYTES });
     await log.open();
+    if (this.#outlive) await this.#warden.post();
     const child = this.#spawn(spec, program);
     const startedAt = clock.monotonicMs();
     for (const stream of [child.stdout, child.stderr]) log.follow(stream);
-    const worker: Running = { spec, child, log, startedAt, ended: Promise.resolve(), end: null };
-    worker.ended = this.#untilEnd(worker);
-    this.#workers.set(spec.sessionId, worker);
-    const { sessionId, epoch } = spec;
-    if (child.pid !== undefined) await this.#records.save(recordName(sessionId), child.pid, String(epoch));
+    const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
+    const process = ownProcess(child, (message) => log.note(`could not be started: ${message}`));
+    const worker = this.#keep(spec, process, startedAt, async () => {
+      if (process.pid !== undefined) await withinGrace(closed, clock);
+      await log.close();
+      return log.lastLines;
+    });
+    const { sessionId, epoch, generation } = spec;
+    const note = this.#outlive ? `${epoch} ${generation}` : String(epoch);
+    if (process.pid !== undefined) await this.#records.save(recordName(sessionId), process.pid, note);
     if (worker.end) await this.#records.remove(recordName(sessionId));
+    // Only now: whoever follows us finds it by its record.
+    else if (this.#outlive && child.connected) child.send({ outlive: { logFile: path } }, () => undefined);
+    return worker;
+  }
+
+  #adopt(spec: Identity, { pid, started }: ProcessRecord): void {
+    const { clock, maxLogBytes = MAX_LOG_BYTES } = this.#options;
+    const startedAt = clock.monotonicMs() - ranMsSince(started);
+    this.#keep(spec, adoptedProcess(pid, started, clock), startedAt, () =>
+      readLastLines(this.#logPath(spec.sessionId), LAST_LINES, maxLogBytes),
+    );
+  }
+
+  /** @param lastWords waits for them, after the end of the process */
+  #keep(
+    { sessionId, epoch, generation }: Identity,
+    process: WorkerProcess,
+    startedAt: number,
+    lastWords: () => Promise<string[]>,
+  ): Running {
+    const spec = { sessionId, epoch, generation };
+    const worker: Running = { spec, process, startedAt, ended: Promise.resolve(), end: null };
+    worker.ended = this.#untilEnd(worker, lastWords);
+    this.#workers.set(sessionId, worker);
     return worker;
   }
 
   /**
    * The worker gets these variables and nothing of our own environment. It leads a process group: Ctrl-C on a
-   * terminal reaches us alone, and we stop it in order. Our death reaches it over its channel, and on Linux by
-   * the kernel as well, which also ends one that hangs.
+   * terminal reaches us alone, and we stop it in order.
    */
   #spawn(spec: WorkerSpec, program: string): ChildProcess {
-    const node = [process.execPath, ...flagsFor(spec), program];
-    const tied = '[ "$PPID" = "$1" ] || exit 7; shift; exec "$@"';
-    const command = this.#setpriv
-      ? [this.#setpriv, '--pdeathsig', 'KILL', '/bin/sh', '-c', tied, 'tie', String(process.pid), ...node]
-      : node;
+    const node = nodeCommand(spec, program);
+    const command = (this.#options.tie ?? 'kernel') === 'kernel' ? tiedToUs(node) : node;
     const [file = process.execPath, ...args] = command;
     return spawn(file, args, {
       env: {
@@ -198,36 +254,25 @@ export class ProcessRuntime
     });
   }
 
-  async #untilEnd(worker: Running): Promise<void> {
-    const { child, log, spec } = worker;
-    const { clock } = this.#options;
-    const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
-    const exit = await new Promise<{ code: number | null; signal: string | null }>((resolve) => {
-      child.once('exit', (code, signal) => resolve({ code, signal }));
-      child.once('error', (error) => {
-        // Only a process that never was has no id; other errors are about messages to a living one.
-        if (child.pid !== undefined) return;
-        log.note(`could not be started: ${error.message}`);
-        resolve({ code: null, signal: null });
-      });
-    });
-    const ranMs = clock.monotonicMs() - worker.startedAt;
-    if (child.pid !== undefined) await withinGrace(closed, clock);
+  async #untilEnd(worker: Running, lastWords: () => Promise<string[]>): Promise<void> {
+    const { process, spec } = worker;
+    const exit = await process.exit;
+    const ranMs = this.#options.clock.monotonicMs() - worker.startedAt;
+    const lastLines = await lastWords();
     // Whatever it started itself does not outlive it.
-    if (child.pid !== undefined) killRest(child.pid, 'SIGKILL');
-    worker.end = { ...exit, ranMs };
-    await log.close();
+    process.killRest();
+    worker.end = { ...exit, ranMs, lastLines };
     await this.#records.remove(recordName(spec.sessionId));
     this.#hints.publish({ sessionId: spec.sessionId });
   }
 
   async #forget(worker: Running): Promise<void> {
-    if (!worker.end) killRunning(worker.child);
+    if (!worker.end) worker.process.kill();
     await worker.ended;
     if (this.#workers.get(worker.spec.sessionId) === worker) this.#workers.delete(worker.spec.sessionId);
   }
 
-  #observe({ spec, startedAt, end, log }: Running): ObservedWorker {
+  #observe({ spec, startedAt, end }: Running): ObservedWorker {
     const { sessionId, epoch, generation } = spec;
     return {
       sessionId,
@@ -236,7 +281,7 @@ export class ProcessRuntime
       node: null,
       state: end ? 'exited' : 'running',
       ranMs: end ? end.ranMs : this.#options.clock.monotonicMs() - startedAt,
-      exit: end ? { code: end.code, signal: end.signal, cause: null, lastLines: log.lastLines } : null,
+      exit: end ? { code: end.code, signal: end.signal, cause: end.cause, lastLines: end.lastLines } : null,
     };
   }
 
@@ -252,27 +297,11 @@ const recordName = (sessionId: string): string =>
 const sessionOfRecord = (name: string): string =>
   name.replaceAll(/%([0-9a-f]{2})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
 
-function flagsFor({ resources }: WorkerSpec): string[] {
-  return [
-    '--max-semi-space-size=1',
-    '--optimize-for-size',
-    `--max-old-space-size=${oldSpaceMb(resources?.memory)}`,
-    '--disable-warning=ExperimentalWarning',
-  ];
-}
-
-/** A process has no limit of its own on memory; its heap has, at six tenths of what was asked for. */
-function oldSpaceMb(memory: string | undefined): number {
-  const match = /^(\d+(?:\.\d+)?)([mg])$/i.exec(memory ?? '');
-  if (!match) return DEFAULT_OLD_SPACE_MB;
-  const mb = Number(match[1]) * (match[2]?.toLowerCase() === 'g' ? 1024 : 1);
-  return Math.max(48, Math.floor(mb * 0.6));
-}
-
-function killRunning(child: ChildProcess): void {
-  if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
-    killTree(child.pid, 'SIGKILL');
-  }
+/** Null for a worker that was not meant to outlive its orchestrator. */
+function identityOf({ name, note }: ProcessRecord): Identity | null {
+  const [, epoch, generation] = /^(\d+) (\d+)$/.exec(note) ?? [];
+  if (epoch === undefined) return null;
+  return { sessionId: sessionOfRecord(name), epoch: Number(epoch), generation: Number(generation) };
 }
 
 /** Until all output is read; not for ever, because a child of the worker may keep the pipe open. */
@@ -280,16 +309,4 @@ async function withinGrace(closed: Promise<void>, clock: Clock): Promise<void> {
   const enough = new AbortController();
   await Promise.race([closed, clock.sleep(OUTPUT_GRACE_MS, enough.signal).catch(() => undefined)]);
   enough.abort();
-}
-
-function findSetpriv(): string | undefined {
-  if (process.platform !== 'linux') return undefined;
-  return ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }

@@ -22,6 +22,8 @@ export interface RuntimeSettings {
   log: Logger;
   /** For the process runtime; its own worker by default. */
   workerEntry?: string;
+  /** For the process runtime: workers go on without us, until the process that follows us adopts them. */
+  workersOutlive?: boolean;
   /** For the Docker runtime. */
   docker?: { hosts: DockerHost[]; image: string; fleetId: string; startsAtOnce?: number };
 }
@@ -37,7 +39,8 @@ export type AnyRuntime = WorkerRuntime &
   Partial<OwnWorkersOnly> & { removeLogs?(sessionId: string): Promise<void> };
 
 const RUNTIMES: Record<string, (settings: RuntimeSettings) => AnyRuntime> = {
-  process: (settings) => new ProcessRuntime(settings),
+  process: ({ workersOutlive = false, ...settings }) =>
+    new ProcessRuntime({ ...settings, tie: workersOutlive ? 'warden' : 'kernel' }),
   docker: ({ docker, dataDir, clock, log }) => {
     if (!docker) throw new RuntimeNotInBuildError('WORKER_RUNTIME=docker needs DOCKER_HOSTS.');
     return new DockerRuntime({ ...docker, logDir: join(dataDir, 'logs'), clock, log });

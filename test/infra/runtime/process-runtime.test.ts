@@ -3,8 +3,8 @@ import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { startOf } from '../../../src/infra/runtime/leftovers.ts';
 import { ProcessRuntime } from '../../../src/infra/runtime/process-runtime.ts';
+import { startOf } from '../../../src/infra/runtime/process-signals.ts';
 import { createRuntime } from '../../../src/infra/runtime/registry.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
 import { silentLogger } from '../../../src/kernel/log.ts';
@@ -21,7 +21,10 @@ afterEach(async () => {
 
 const newDir = (): Promise<string> => mkdtemp(join(tmpdir(), 'flotilla-runtime-'));
 
-function newRuntime(dataDir: string, more: { tie?: 'kernel' | 'channel'; maxLogBytes?: number } = {}) {
+function newRuntime(
+  dataDir: string,
+  more: { tie?: 'kernel' | 'channel' | 'warden'; maxLogBytes?: number } = {},
+) {
   return new ProcessRuntime({ dataDir, clock: systemClock, log: silentLogger, workerEntry: WORKER, ...more });
 }
 
@@ -30,7 +33,7 @@ async function pidOf(dataDir: string, sessionId: string): Promise<number> {
   return Number(text.split(' ')[0]);
 }
 
-for (const tie of ['kernel', 'channel'] as const) {
+for (const tie of ['kernel', 'channel', 'warden'] as const) {
   runtimeConformance(`process, tied by ${tie}`, async () => {
     const dataDir = await newDir();
     const runtime = newRuntime(dataDir, { tie });

@@ -1,0 +1,43 @@
+import { accessSync, constants } from 'node:fs';
+import type { WorkerSpec } from '../../services/fleet/ports.ts';
+
+const DEFAULT_OLD_SPACE_MB = 96;
+
+/** Node with its flags, and the program of a worker. */
+export const nodeCommand = (spec: Pick<WorkerSpec, 'resources'>, program: string): string[] => [
+  process.execPath,
+  '--max-semi-space-size=1',
+  '--optimize-for-size',
+  `--max-old-space-size=${oldSpaceMb(spec.resources?.memory)}`,
+  '--disable-warning=ExperimentalWarning',
+  program,
+];
+
+/** A process has no limit of its own on memory; its heap has, at six tenths of what was asked for. */
+function oldSpaceMb(memory: string | undefined): number {
+  const match = /^(\d+(?:\.\d+)?)([mg])$/i.exec(memory ?? '');
+  if (!match) return DEFAULT_OLD_SPACE_MB;
+  const mb = Number(match[1]) * (match[2]?.toLowerCase() === 'g' ? 1024 : 1);
+  return Math.max(48, Math.floor(mb * 0.6));
+}
+
+/** A command that the kernel ends when this process ends; as it is where there is no `setpriv`. */
+export function tiedToUs(command: readonly string[]): string[] {
+  const setpriv = findSetpriv();
+  if (setpriv === undefined) return [...command];
+  // If we died before the tie was made, its parent is no longer us.
+  const tied = '[ "$PPID" = "$1" ] || exit 7; shift; exec "$@"';
+  return [setpriv, '--pdeathsig', 'KILL', '/bin/sh', '-c', tied, 'tie', String(process.pid), ...command];
+}
+
+function findSetpriv(): string | undefined {
+  if (process.platform !== 'linux') return undefined;
+  return ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => {
+    try {
+      accessSync(path, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
