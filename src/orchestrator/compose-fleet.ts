@@ -147,7 +147,8 @@ export function composeFleet(options: FleetOptions): Fleet {
   const shared = { store, binder: allocation, alerts: options.alerts, events, fleet: signals, clock };
   const nodes = new FleetNodes({ runtime, wishes: createNodeWishStore(database), fleet: signals });
   const prepares = runtime.prepare !== undefined;
-  const migrations = new Migrations({ ...shared, nodes, moves: createMoveStore(redis), prepares, log });
+  const moves = createMoveStore(redis, scripts);
+  const migrations = new Migrations({ ...shared, nodes, moves, prepares, log });
   const waiting = createWaitingWorkers(redis);
   const states = new SessionStates({
     store,
@@ -196,7 +197,7 @@ export function composeFleet(options: FleetOptions): Fleet {
     commands,
     deleted,
     migrations,
-    succession: new Succession({ ...shared, ...specs, runtime, outbox, waiting, migrations }),
+    succession: new Succession({ ...shared, ...specs, runtime, outbox, states, waiting, migrations, log }),
     loggedOut: (sessionId, reason) => reports.loggedOut(sessionId, reason),
     closedNodes: () => nodes.closed(),
     eraseAuth: (sessionId) => auth.erase(sessionId),

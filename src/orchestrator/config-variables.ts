@@ -132,7 +132,7 @@ export const variables = {
   ),
   DOCKER_HOSTS: variable(
     'DOCKER_HOSTS',
-    'The engines of WORKER_RUNTIME=docker, or the managers of WORKER_RUNTIME=swarm: name=address, with commas between; to a tcp address belong a directory with ca.pem, cert.pem and key.pem, and how many workers it carries, as in b=tcp://10.0.0.2:2376?tls=/etc/flotilla/b&capacity=100.',
+    'The engines of WORKER_RUNTIME=docker, or the managers of WORKER_RUNTIME=swarm: name=address, with commas between; to a tcp address belong a directory with ca.pem, cert.pem and key.pem, and how many workers it carries, as in b=tcp://10.0.0.2:2376?tls=/etc/flotilla/b&capacity=100. In production a tcp address without tls is refused: whoever reaches it, a worker perhaps, is root there; insecure=yes says that nobody does.',
     textOr(DEFAULT_DOCKER_HOSTS).transform((value, context) => {
       try {
         return parseDockerHosts(value);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
-import type { DockerHost } from '../infra/runtime/docker/hosts.ts';
+import { type DockerHost, unprotected } from '../infra/runtime/docker/hosts.ts';
 import type { ConfigVariable } from './config-kinds.ts';
 import { variables } from './config-variables.ts';
 import type { SigningKey } from './config-webhooks.ts';
@@ -146,6 +146,7 @@ export function loadConfig(env: Environment = process.env): Config {
     whatsappCaFile: certificateFile(read(v.WHATSAPP_CA_FILE)),
   };
   if (config.production) refuseInsecure(config);
+  if (config.production) refuseUnprotected(config);
   if (config.workerRuntime === 'docker') refuseUnreachable(config);
   if (config.workerRuntime === 'swarm') refuseUnreachableFromNodes(config);
   return config;
@@ -179,6 +180,15 @@ function refuseInsecure(config: Config): void {
     if (value !== null && value.length < 8)
       throw new ConfigError(`${name} must have at least 8 characters in production.`);
   }
+}
+
+/** A worker reaches what its host listens on. */
+function refuseUnprotected({ workerRuntime, dockerHosts }: Config): void {
+  const names = workerRuntime === 'docker' || workerRuntime === 'swarm' ? unprotected(dockerHosts) : [];
+  if (names.length === 0) return;
+  throw new ConfigError(
+    `DOCKER_HOSTS names an engine without TLS (${names.join(', ')}): whoever reaches it is root there, and workers may. Give it tls=/dir, or insecure=yes if nobody else reaches it.`,
+  );
 }
 
 /** Within a container the loopback address is the container's own. */

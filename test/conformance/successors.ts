@@ -97,6 +97,27 @@ export function successorConformance(name: string, create: () => Promise<Success
       expect(await running(old.sessionId)).toEqual([`${subject.nodes[0]} 12`]);
     });
 
+    test('promoted it is the worker that is listed, before its epoch takes the old one away', async () => {
+      const { old, next } = await pair();
+      const [here, there] = subject.nodes;
+      const { sessionId } = old;
+      expect(await subject.runtime.successor(sessionId, 8)).toBeNull();
+      expect(await subject.runtime.successor(sessionId, 9)).toMatchObject({ node: there, state: 'running' });
+      await subject.runtime.stop(sessionId, { graceMs: 5000 });
+      // Of another epoch there is none.
+      await subject.runtime.promote(sessionId, 8);
+      expect(await find(sessionId)).toMatchObject({ epoch: 5, node: here, state: 'exited', successor: 9 });
+      await subject.runtime.promote(sessionId, 9);
+      const listed = await find(sessionId);
+      expect(listed).toMatchObject({ epoch: 9, node: there, state: 'running' });
+      expect(listed).not.toHaveProperty('successor');
+      expect(await subject.runtime.successor(sessionId, 9)).toBeNull();
+      const before = await subject.running(sessionId);
+      await subject.runtime.promote(sessionId, 9);
+      expect(await subject.runtime.ensure(next)).toMatchObject({ epoch: 9, node: there });
+      expect(await subject.running(sessionId)).toEqual(before);
+    });
+
     test('another epoch takes it away, with the old worker', async () => {
       const { old } = await pair();
       const [here] = subject.nodes;

@@ -93,6 +93,17 @@ describe('a start that is refused', () => {
     expect(() => loadConfig({ ...KEYS, [name]: value })).toThrow(new RegExp(`^${name} [^\\n]+$`));
   });
 
+  it('in production for an engine that anybody may use, unless that is said to be as it should be', () => {
+    const env = { ...KEYS, NODE_ENV: 'production', WORKER_RUNTIME: 'docker', HOST: '0.0.0.0' };
+    const hosts = 'a=unix:///run/d.sock,b=tcp://10.0.0.2:2375';
+    expect(() => loadConfig({ ...env, DOCKER_HOSTS: hosts })).toThrow(/^DOCKER_HOSTS .*\(b\)[^\n]+$/);
+    for (const fine of [`${hosts}?insecure=yes`, `${hosts}?tls=/etc/b`]) {
+      expect(loadConfig({ ...env, DOCKER_HOSTS: fine }).dockerHosts).toHaveLength(2);
+    }
+    expect(loadConfig({ ...env, NODE_ENV: 'development', DOCKER_HOSTS: hosts }).production).toBe(false);
+    expect(loadConfig({ ...env, WORKER_RUNTIME: 'process', DOCKER_HOSTS: hosts }).production).toBe(true);
+  });
+
   it.each([
     ['MEDIA_DIR', '/dev/null/media'],
     ['DB_PATH', '/dev/null/x/orchestrator.sqlite'],

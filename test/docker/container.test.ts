@@ -67,6 +67,16 @@ describe.skipIf(trouble !== null)(`containers${trouble === null ? '' : `, skippe
     expect(await inside('caged', 'ls', '/sys/class/net')).toContain('eth0');
   });
 
+  test('one that asks for nothing has a processor and 256 MiB without swap', async () => {
+    await runtime.ensure(spec('modest', 'wait'));
+    const { HostConfig: limits, Id: id } = await inspect('modest');
+    const bytes = 256 * 1024 * 1024;
+    expect(limits).toMatchObject({ NanoCpus: 1e9, Memory: bytes, MemorySwap: bytes, PidsLimit: 64 });
+    // What the kernel was told, beside what the engine noted.
+    const usage = ['stats', '--no-stream', '--format', '{{.MemUsage}}', id];
+    expect(await engine.docker(usage)).toMatch(/ \/ 256MiB$/);
+  });
+
   test('a secret is a file for the worker alone, and nothing that the engine shows', async () => {
     await runtime.ensure(spec('silent', 'wait'));
     const text = JSON.stringify(await inspect('silent'));

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { successorConformance } from '../conformance/successors.ts';
 import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
+import { watchListing } from '../helpers/listing-watch.ts';
 import { type OrchestratorProcess, prepareOrchestrator, profileOf } from './orchestrator-process.ts';
 import { buildLightImage, buildPlainImage, LIGHT_IMAGE, PLAIN_IMAGE } from './plain-image.ts';
 import { newRuntime } from './runtime-sandbox.ts';
@@ -113,6 +114,19 @@ describe.skipIf(trouble !== null)(
         await settled(id, 'a');
       });
 
+      test('a session that moves is listed wherever it is connected, and shown as what it is', async () => {
+        const watch = watchListing(fleet.call, id);
+        for (const node of ['b', 'a', 'b', 'a', 'b', 'a']) {
+          await migrate(id, node);
+          await settled(id, node);
+        }
+        const { untrue, shown, looks } = await watch.stop();
+        expect(looks).toBeGreaterThan(20);
+        expect(untrue).toEqual([]);
+        const allowed = ['connected: null', 'reconnecting: the worker is shutting down', 'starting: null'];
+        expect(allowed).toEqual(expect.arrayContaining(shown));
+      });
+
       test('a node that cannot start it is of no consequence', async () => {
         const before = await containers(id, true);
         await b.docker(['rmi', '-f', LIGHT_IMAGE]);
@@ -127,6 +141,40 @@ describe.skipIf(trouble !== null)(
         } finally {
           await b.takeImage(a, LIGHT_IMAGE);
         }
+      });
+
+      test('one that ends there, or hangs there, is called off in time, and tried again later', async () => {
+        const before = await containers(id, true);
+        const generation = (await session(id)).generation;
+        const calledOff = async (why: RegExp, worker: string, patienceMs: number): Promise<void> => {
+          const lines = [`FROM ${PLAIN_IMAGE}`, `CMD ["-e", "${worker}"]`];
+          await b.docker(['build', '-q', '-t', LIGHT_IMAGE, '-'], { input: `${lines.join('\n')}\n` });
+          const watch = watchListing(fleet.call, id);
+          await migrate(id, 'b');
+          await eventually(async () => why.test((await session(id)).reason ?? ''), patienceMs);
+          await eventually(async () => (await containers(id, true)).length === 1);
+          const { untrue, shown } = await watch.stop();
+          expect(untrue).toEqual([]);
+          expect(shown.filter((words) => !words.startsWith('connected: '))).toEqual([]);
+          expect(await containers(id, true)).toEqual(before);
+        };
+        try {
+          const ended =
+            /^stays where it is: b is not ready: worker ended with exit code 5; last lines: no way$/;
+          await calledOff(ended, `console.error('no way'); process.exitCode = 5`, 30_000);
+          const hangs = /^stays where it is: b is not ready: .* did not report within 45 s$/;
+          await calledOff(hangs, `process.kill(process.pid, 'SIGSTOP')`, 80_000);
+        } finally {
+          await b.docker(['rmi', '-f', LIGHT_IMAGE]);
+          await b.takeImage(a, LIGHT_IMAGE);
+        }
+        await migrate(id, 'b');
+        // Not what was said of the move before.
+        expect((await session(id)).reason).toBeNull();
+        await settled(id, 'b');
+        expect(await session(id)).toMatchObject({ generation: generation + 1, reason: null });
+        await migrate(id, 'a');
+        await settled(id, 'a');
       });
 
       test('a runner that is killed while a successor waits leaves one worker, and the move is made', async () => {

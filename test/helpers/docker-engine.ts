@@ -55,6 +55,8 @@ export interface EngineOptions {
   number?: number;
   /** Also listens on TCP, for clients with a certificate alone. */
   tls?: boolean;
+  /** Also listens on TCP, on the port beside it, for whoever comes. */
+  open?: boolean;
   /** `host:port` of a registry without TLS. */
   insecureRegistry?: string;
   /** The size of its disk. It is in memory, and gone with the daemon. */
@@ -67,6 +69,7 @@ const READY_TIMEOUT_MS = 30_000;
 /** An engine that has not ended by then of its own will is killed. */
 const END_TIMEOUT_MS = 30_000;
 const TLS_PORT = 2376;
+const OPEN_PORT = 2375;
 /** Needed for namespaces, mounts and control groups; root within a container may lack them. */
 const CAP_NET_ADMIN = 1n << 12n;
 const CAP_SYS_ADMIN = 1n << 21n;
@@ -214,7 +217,8 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
 function spawnDaemon(
   options: EngineOptions & { network: EngineNetwork; runDir: string; host: string; dataRoot: string },
 ): ChildProcess {
-  const { network, runDir, host, dataRoot, diskMegabytes, liveRestore, tls, insecureRegistry } = options;
+  const { network, runDir, host, dataRoot, diskMegabytes, liveRestore, tls, open, insecureRegistry } =
+    options;
   const log = openSync(join(runDir, 'daemon.log'), 'a', 0o600);
   const pem = (file: string): string => join(runDir, 'tls', 'server', file);
   const disk = `mkdir -p '${dataRoot}' && mount -t tmpfs -o size=${diskMegabytes}m tmpfs '${dataRoot}' && `;
@@ -233,6 +237,7 @@ function spawnDaemon(
       '--default-address-pool=base=10.251.0.0/16,size=24',
       `--insecure-registry=${insecureRegistry ?? `${network.gateway}/32`}`,
       ...(liveRestore ? ['--live-restore'] : []),
+      ...(open ? [`--host=tcp://0.0.0.0:${OPEN_PORT}`] : []),
       ...(tls
         ? [
             `--host=tcp://0.0.0.0:${TLS_PORT}`,

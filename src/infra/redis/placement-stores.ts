@@ -1,8 +1,9 @@
 import type { Redis } from 'ioredis';
 import type { Move, MoveStore, WaitingWorkers } from '../../services/fleet/ports.ts';
 import { keys } from './keys.ts';
+import type { ScriptRunner } from './scripts.ts';
 
-export const createMoveStore = (redis: Redis): MoveStore => ({
+export const createMoveStore = (redis: Redis, scripts: ScriptRunner): MoveStore => ({
   async all() {
     const moves = Object.entries(await redis.hgetall(keys.moves));
     return new Map(moves.map(([sessionId, raw]) => [sessionId, JSON.parse(raw) as Move]));
@@ -14,8 +15,9 @@ export const createMoveStore = (redis: Redis): MoveStore => ({
   async save(sessionId, move) {
     await redis.hset(keys.moves, sessionId, JSON.stringify(move));
   },
-  async drop(sessionId) {
-    await redis.hdel(keys.moves, sessionId);
+  async change(sessionId, before, after) {
+    const notes = [JSON.stringify(before), after === null ? '' : JSON.stringify(after)];
+    return (await scripts.run('move-change', [keys.moves], [sessionId, ...notes])) === 1;
   },
 });
 

@@ -21,6 +21,7 @@ const UNFENCED = new Set([
   'heartbeat-beat',
   'ledger-lead',
   'mailbox-post',
+  'move-change',
   'restore-tasks',
   'restore-queue',
   'restore-epoch',

@@ -24,6 +24,7 @@ export interface MigrationsDeps {
 const FORGOTTEN_MS = 10 * 60_000;
 /** So long a session is left on a draining node that could not leave it. */
 const TRIED_AGAIN_MS = 15_000;
+const STAYS = 'stays where it is: ';
 
 /**
  * Moves sessions to other nodes. A move is a restart that has a place to go to: the generation goes up, so that
@@ -77,25 +78,30 @@ export class Migrations {
     return session !== null && isWanted(session) && (await this.#begin(session, fromNode, null, {}));
   }
 
+  /** When its last move was asked for (ms); null if it has none. */
+  async askedAt(sessionId: string): Promise<number | null> {
+    return (await this.#deps.moves.find(sessionId))?.askedAt ?? null;
+  }
+
   /** The session stays where it is, and people are told why. Its worker never noticed. */
   async calledOff(sessionId: string, generation: number, reason: string): Promise<void> {
     const { moves, store, events, clock, log } = this.#deps;
     const move = await moves.find(sessionId);
     if (move?.generation !== generation) return;
-    await moves.drop(sessionId);
+    if (!(await moves.change(sessionId, move, null))) return;
     this.#stayedAt.set(sessionId, clock.monotonicMs());
     log.warn({ sessionId, reason }, 'a session could not migrate');
     const { fromNode, node } = move;
     await events.record({ type: 'session.migration_failed', sessionId, data: { fromNode, node, reason } });
     const guard = { generation: generation - 1, desired: 'running' as const };
-    await store.update(sessionId, { reason: `stays where it is: ${reason}` }, guard, toIso(clock.nowMs()));
+    await store.update(sessionId, { reason: STAYS + reason }, guard, toIso(clock.nowMs()));
   }
 
   /** The new worker is about to be started. */
   async starting(session: SessionRecord, epoch: number, toNode: string | null): Promise<void> {
     const move = await this.#deps.moves.find(session.id);
     if (move?.generation !== session.generation) return;
-    await this.#deps.moves.save(session.id, { ...move, epoch, toNode });
+    await this.#deps.moves.change(session.id, move, { ...move, epoch, toNode });
   }
 
   /** A session's state has changed: the end and the return of its connection are noted, and told as one event. */
@@ -106,12 +112,12 @@ export class Migrations {
       const { moves, clock } = this.#deps;
       const move = await moves.find(sessionId);
       if (!move) return;
-      if (isResting(to)) await moves.drop(sessionId);
+      if (isResting(to)) await moves.change(sessionId, move, null);
       // Before the new worker's start it is the old one that comes and goes.
       else if (move.epoch === null && to === 'connected') {
-        await moves.save(sessionId, { ...move, offlineAt: null });
+        await moves.change(sessionId, move, { ...move, offlineAt: null });
       } else if (move.epoch === null && from === 'connected') {
-        await moves.save(sessionId, { ...move, offlineAt: clock.nowMs() });
+        await moves.change(sessionId, move, { ...move, offlineAt: clock.nowMs() });
       } else if (arrived && move.epoch !== null) await this.#arrived(sessionId, to === 'connected');
     } catch (error) {
       // The move itself goes on; only its report may be missing.
@@ -124,8 +130,9 @@ export class Migrations {
     const { moves, clock } = this.#deps;
     const now = clock.nowMs();
     const planned = new Map<string, PlannedMove>();
-    for (const [sessionId, { generation, node, askedAt }] of await moves.all()) {
-      if (now - askedAt > FORGOTTEN_MS) await moves.drop(sessionId);
+    for (const [sessionId, move] of await moves.all()) {
+      const { generation, node, askedAt } = move;
+      if (now - askedAt > FORGOTTEN_MS) await moves.change(sessionId, move, null);
       else planned.set(sessionId, { generation, node, ageMs: now - askedAt });
     }
     return planned;
@@ -159,6 +166,10 @@ export class Migrations {
     await moves.save(session.id, fresh);
     const data = { wish: 'migrate', fromNode, node };
     if (this.#isPrepared(session, fromNode, node)) {
+      // It was said of the move before this one.
+      const old = { generation: session.generation, epoch: session.epoch };
+      if (session.reason?.startsWith(STAYS))
+        await store.update(session.id, { reason: null }, old, toIso(askedAt));
       await events.record({ type: 'session.wish', sessionId: session.id, data });
       fleet.wake();
       return true;
@@ -186,6 +197,6 @@ export class Migrations {
     const offlineMs = connected && move.offlineAt !== null ? Math.max(0, now - move.offlineAt) : null;
     const data = { fromNode: move.fromNode, toNode, offlineMs };
     await events.record({ type: 'session.migrated', sessionId, data });
-    await moves.drop(sessionId);
+    await moves.change(sessionId, move, null);
   }
 }

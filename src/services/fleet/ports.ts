@@ -83,6 +83,14 @@ export interface SuccessorSource {
    * same epoch makes it the session's worker. One of another epoch is removed first. Resolves when its process runs.
    */
   prepare(spec: WorkerSpec & { node: string }, options?: EnsureOptions): Promise<void>;
+  /**
+   * From now on the successor of this epoch is what `list` shows as the session's worker, and not the old one, which
+   * has ended; `ensure` takes that one away. Said before the epoch begins, so that a session that is connected is
+   * always listed where it is. Nothing happens if there is no such successor.
+   */
+  promote(sessionId: string, epoch: number): Promise<void>;
+  /** How the successor of this epoch is; null when there is none. */
+  successor(sessionId: string, epoch: number): Promise<ObservedWorker | null>;
   /** Removes the successor of this epoch, or whatever there is; at once when there is none. */
   discard(sessionId: string, epoch?: number): Promise<void>;
 }
@@ -143,8 +151,10 @@ export interface Move {
 export interface MoveStore {
   all(): Promise<Map<string, Move>>;
   find(sessionId: string): Promise<Move | null>;
+  /** What was asked for last is what counts. */
   save(sessionId: string, move: Move): Promise<void>;
-  drop(sessionId: string): Promise<void>;
+  /** Null drops it. @returns false, with nothing changed, if it is not the note that was read any more */
+  change(sessionId: string, before: Move, after: Move | null): Promise<boolean>;
 }
 
 /** A runtime whose workers can run from more than one image. */

@@ -1,7 +1,11 @@
+import { redactLine } from '../../domain/redact.ts';
 import { isWanted } from '../../domain/session-state.ts';
+import { describeExit } from '../../domain/worker-exit.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
 import { messageOf, unavailable } from '../../kernel/errors.ts';
+import type { Logger } from '../../kernel/log.ts';
 import type { SessionRecord, SessionStore } from '../sessions/ports.ts';
+import type { SessionStates } from '../sessions/session-states.ts';
 import type { Migrations } from './migrations.ts';
 import type {
   FleetBinder,
@@ -18,18 +22,24 @@ export interface SuccessionDeps {
   binder: Pick<FleetBinder, 'binding'>;
   outbox: Pick<FleetOutbox, 'handOver'>;
   store: Pick<SessionStore, 'find' | 'update'>;
+  states: Pick<SessionStates, 'enter'>;
   waiting: WaitingWorkers;
   migrations: Migrations;
   specFor(session: SessionRecord, binding: FleetBinding, epoch: number, image: string | null): WorkerSpec;
   imageFor(session: SessionRecord): Promise<string | null>;
   clock: Clock;
+  log: Logger;
 }
 
 const LOOK_EVERY_MS = 50;
 /** From its start until it waits; on a machine that is busy a start takes many seconds. */
 const ARRIVES_WITHIN_MS = 45_000;
+/** Whether it still runs, meanwhile. */
+const LOOK_AFTER_MS = 1000;
 /** The image may have to be fetched. The session goes on meanwhile, but nothing else is done for it. */
 const PREPARED_WITHIN_MS = 120_000;
+/** That it is listed as what it is must not cost time without a connection. */
+const PROMOTED_WITHIN_MS = 500;
 
 /**
  * Replaces a worker that runs by one that was prepared beside it: the session goes on until its successor waits for
@@ -64,27 +74,34 @@ export class Succession {
     if (!session || !isWanted(session)) return false;
     const generation = session.generation + 1;
     const epoch = this.#nextEpoch(session);
+    const askedAt = await migrations.askedAt(sessionId);
+    const isAsBefore = (): Promise<boolean> => this.#isAsBefore(session, askedAt);
     try {
-      await this.#prepare(session, node, epoch, options.signal);
+      await this.#prepare(session, node, epoch, isAsBefore, options.signal);
     } catch (error) {
       await runtime.discard?.(sessionId, epoch).catch(() => undefined);
       // The next leader begins anew.
       if (options.signal?.aborted) return false;
-      // A restart goes where the move was to go.
-      if (!isAsBefore(await store.find(sessionId), session)) return true;
+      // A restart goes where the move was to go; another move goes where that one is to go.
+      if (!(await isAsBefore())) return true;
       await migrations.calledOff(sessionId, generation, `${node} is not ready: ${messageOf(error)}`);
       return true;
     }
     const at = toIso(clock.nowMs());
     const guard = { generation: session.generation, epoch: session.epoch, desired: 'running' as const };
-    if (!(await store.update(sessionId, { generation, crashes: 0, notBefore: null }, guard, at))) {
+    const patch = { generation, crashes: 0, notBefore: null };
+    if (!(await isAsBefore()) || !(await store.update(sessionId, patch, guard, at))) {
       await runtime.discard?.(sessionId, epoch);
       return true;
     }
     // From here on the old one is outdated: if this is not carried on, it ends all the same, and a new one starts.
     await runtime.stop(sessionId, { graceMs: options.graceMs });
-    if (!(await outbox.handOver(sessionId, epoch, options.lead))) return true;
-    return await options.start(epoch);
+    const [begun] = await Promise.all([
+      outbox.handOver(sessionId, epoch, options.lead),
+      this.#promote(sessionId, epoch),
+      this.#ended(sessionId, generation),
+    ]);
+    return begun ? await options.start(epoch) : true;
   }
 
   /** There is no place for a successor. @returns whether something was changed */
@@ -99,6 +116,7 @@ export class Succession {
     session: SessionRecord,
     node: string,
     epoch: number,
+    isAsBefore: () => Promise<boolean>,
     stopping: AbortSignal | undefined,
   ): Promise<void> {
     const { runtime, binder, waiting } = this.#deps;
@@ -106,7 +124,7 @@ export class Succession {
     if (!binding || !runtime.prepare) throw unavailable('not_prepared', 'nothing can be prepared for it');
     const over = new AbortController();
     const signal = AbortSignal.any([over.signal, ...(stopping ? [stopping] : [])]);
-    const watching = this.#watch(session, over, signal);
+    const watching = this.#watch(isAsBefore, over, signal);
     try {
       await waiting.forget(session.id);
       const image = await this.#deps.imageFor(session);
@@ -122,26 +140,78 @@ export class Succession {
 
   async #arrival(sessionId: string, epoch: number, signal: AbortSignal): Promise<void> {
     const { waiting, clock } = this.#deps;
-    const deadline = clock.monotonicMs() + ARRIVES_WITHIN_MS;
+    const begunAt = clock.monotonicMs();
+    let lookAt = begunAt + LOOK_AFTER_MS;
     while (!(await waiting.has(sessionId, epoch))) {
-      if (clock.monotonicMs() > deadline) {
-        throw unavailable('not_prepared', 'the worker that was started there does not report');
+      const now = clock.monotonicMs();
+      if (now - begunAt > ARRIVES_WITHIN_MS) {
+        const seconds = ARRIVES_WITHIN_MS / 1000;
+        throw unavailable(
+          'not_prepared',
+          `the worker that was started there did not report within ${seconds} s`,
+        );
+      }
+      if (now >= lookAt) {
+        await this.#refuseEnded(sessionId, epoch);
+        lookAt = clock.monotonicMs() + LOOK_AFTER_MS;
       }
       await clock.sleep(LOOK_EVERY_MS, signal);
     }
   }
 
+  /** One that has ended never arrives. */
+  async #refuseEnded(sessionId: string, epoch: number): Promise<void> {
+    // An engine that does not answer says nothing about it.
+    const found = await this.#deps.runtime.successor?.(sessionId, epoch).catch(() => undefined);
+    if (!found?.exit) return;
+    const exit = { ...found.exit, lastLines: found.exit.lastLines.map(redactLine) };
+    throw unavailable('not_prepared', describeExit(exit));
+  }
+
+  async #promote(sessionId: string, epoch: number): Promise<void> {
+    const { runtime, clock, log } = this.#deps;
+    const over = new AbortController();
+    try {
+      // If it is late, the start does it.
+      const late = clock.sleep(PROMOTED_WITHIN_MS, over.signal).catch(() => undefined);
+      await Promise.race([runtime.promote?.(sessionId, epoch), late]);
+    } catch (error) {
+      log.debug({ sessionId, error: messageOf(error) }, 'a successor could not be listed before its turn');
+    } finally {
+      over.abort();
+    }
+  }
+
+  /** One that was killed has said nothing. */
+  async #ended(sessionId: string, generation: number): Promise<void> {
+    await this.#deps.states.enter(sessionId, 'reconnecting', {
+      reason: 'its worker has ended, and the next one takes over',
+      from: ['connected'],
+      guard: { generation },
+    });
+  }
+
   /** Gives up when it takes too long, or when something else is wanted of the session. */
-  async #watch(session: SessionRecord, over: AbortController, signal: AbortSignal): Promise<void> {
-    const { store, clock } = this.#deps;
+  async #watch(
+    isAsBefore: () => Promise<boolean>,
+    over: AbortController,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { clock } = this.#deps;
     const deadline = clock.monotonicMs() + PREPARED_WITHIN_MS;
     while (!signal.aborted) {
-      const now = await store.find(session.id).catch(() => session);
-      if (!isAsBefore(now, session))
+      if (!(await isAsBefore().catch(() => true)))
         over.abort(unavailable('not_prepared', 'something else was asked of the session'));
       else if (clock.monotonicMs() > deadline) over.abort(unavailable('not_prepared', 'it takes too long'));
       await clock.sleep(LOOK_EVERY_MS * 5, signal).catch(() => undefined);
     }
+  }
+
+  /** Whether nothing else is wanted of the session, and no other move was asked for. */
+  async #isAsBefore(before: SessionRecord, askedAt: number | null): Promise<boolean> {
+    const now = await this.#deps.store.find(before.id);
+    if (now?.desired !== before.desired || now.generation !== before.generation) return false;
+    return (await this.#deps.migrations.askedAt(before.id)) === askedAt;
   }
 
   #nextEpoch(session: SessionRecord): number {
@@ -151,7 +221,3 @@ export class Succession {
     return epoch;
   }
 }
-
-/** Whether nothing else is wanted of the session. */
-const isAsBefore = (now: SessionRecord | null, before: SessionRecord): boolean =>
-  now?.desired === before.desired && now.generation === before.generation;

@@ -20,13 +20,14 @@ import {
 import type { EngineRuntimeOptions } from '../engine-options.ts';
 import { SessionTurns } from '../session-turns.ts';
 import type { SeenWorker } from './container-observer.ts';
-import { checkReference, proxyMark } from './container-spec.ts';
+import { checkReference } from './container-spec.ts';
 import { endWorker } from './end-worker.ts';
 import { statusOf } from './engine-errors.ts';
 import { EngineHost } from './engine-host.ts';
 import { HostLists } from './host-lists.ts';
 import { type DockerHost, NO_LIMIT } from './hosts.ts';
 import { KeptLogs } from './kept-logs.ts';
+import { placeWorker } from './place-worker.ts';
 import { watchHosts } from './watch-hosts.ts';
 import { workersOfSessions } from './workers-of-sessions.ts';
 
@@ -130,6 +131,20 @@ export class DockerRuntime
     return this.#turns.take(spec.sessionId, () => this.#prepare(spec, options));
   }
 
+  async successor(sessionId: string, epoch: number): Promise<SeenWorker | null> {
+    const hosts = this.#lists.candidates(sessionId).filter((host) => !this.#lists.isAway(host));
+    const found = await Promise.all(hosts.map((host) => host.find(sessionId, 'successor')));
+    return found.find((each) => each?.epoch === epoch) ?? null;
+  }
+
+  promote(sessionId: string, epoch: number): Promise<void> {
+    return this.#turns.take(sessionId, async () => {
+      const found = await this.successor(sessionId, epoch);
+      const host = this.#hosts.find(({ name }) => name === found?.node);
+      if (found?.state === 'running' && host) await this.#promote(host, found);
+    });
+  }
+
   discard(sessionId: string, epoch?: number): Promise<void> {
     return this.#turns.take(sessionId, () =>
       this.#whereItIs(sessionId, async (host) => {
@@ -179,7 +194,7 @@ export class DockerRuntime
     for (let attempt = 1; ; attempt += 1) {
       const present = await this.#adoptOrClear(spec);
       if (present) return present;
-      const host = await this.#place(spec);
+      const host = await placeWorker(spec, this.#hosts, this.#lists, this.#options.fleetId);
       try {
         const started = await host.start(spec, options);
         this.#lists.remember(host, started);
@@ -212,25 +227,36 @@ export class DockerRuntime
 
   /** The worker of this epoch if there is one, be it prepared; every older one is gone afterwards. */
   async #adoptOrClear({ sessionId, epoch }: WorkerSpec): Promise<ObservedWorker | null> {
-    let mine: ObservedWorker | null = null;
-    let prepared: { host: EngineHost; successor: SeenWorker } | null = null;
-    for (const host of this.#answering(sessionId)) {
-      const [present, successor] = await Promise.all([
-        host.find(sessionId),
-        host.find(sessionId, 'successor'),
-      ]);
-      if (present && present.epoch > epoch) {
-        throw conflict('newer_worker', 'A worker of a newer epoch is there already.');
-      }
-      const neverRan = present?.state === 'exited' && present.exit?.code === null;
-      if (present?.epoch === epoch && !neverRan) mine = present;
-      else if (present) await host.remove(sessionId);
-      if (successor?.epoch === epoch && successor.state === 'running') prepared = { host, successor };
-      // One of a later epoch is to follow this one.
-      else if (successor && successor.epoch <= epoch) await host.remove(sessionId, 'successor');
+    const found = await Promise.all(
+      this.#answering(sessionId).map(async (host) => {
+        const roles = [host.find(sessionId), host.find(sessionId, 'successor')] as const;
+        const [present, successor] = await Promise.all(roles);
+        return { host, present, successor };
+      }),
+    );
+    if (found.some(({ present }) => present && present.epoch > epoch)) {
+      throw conflict('newer_worker', 'A worker of a newer epoch is there already.');
     }
-    if (mine || !prepared) return mine;
-    const { host, successor } = prepared;
+    const isMine = (worker: SeenWorker | null): boolean =>
+      worker?.epoch === epoch && !(worker.state === 'exited' && worker.exit?.code === null);
+    let mine: ObservedWorker | null = found.find(({ present }) => isMine(present))?.present ?? null;
+    const next = found.find(({ successor }) => successor?.epoch === epoch && successor.state === 'running');
+    const prepared = mine ? undefined : next;
+    if (prepared?.successor) {
+      // On its own host it needs the name; else the old one goes after it, and the session is listed at any time.
+      if (prepared.present) await prepared.host.remove(sessionId);
+      mine = await this.#promote(prepared.host, prepared.successor);
+    }
+    for (const each of found.filter((one) => one !== prepared)) {
+      const { host, present, successor } = each;
+      if (present && present !== mine) await host.remove(sessionId);
+      // One of a later epoch is to follow this one.
+      if (successor && successor.epoch <= epoch) await host.remove(sessionId, 'successor');
+    }
+    return mine;
+  }
+
+  async #promote(host: EngineHost, successor: SeenWorker): Promise<SeenWorker> {
     const promoted = await host.promote(successor);
     this.#lists.remember(host, promoted);
     return promoted;
@@ -246,31 +272,6 @@ export class DockerRuntime
         `The Docker engine ${host.name}, which may still run it, is silent.`,
       );
     });
-  }
-
-  /** The one that was asked for; else the host with the fewest sessions of the same proxy, and among those the one with the most room. */
-  async #place(spec: WorkerSpec): Promise<EngineHost> {
-    const asked = this.#hosts.find(({ name }) => name === spec.node);
-    // Whether it has room is for the plan that asked for it.
-    if (asked) return asked;
-    const [only] = this.#hosts;
-    if (only && this.#hosts.length === 1 && only.capacity > this.#lists.load(only)) return only;
-    const proxy = spec.secrets.PROXY_URL;
-    const mark = proxy === undefined ? null : proxyMark(this.#options.fleetId, proxy);
-    const answering = this.#hosts.filter((host) => !this.#lists.isAway(host));
-    const rated = await Promise.all(
-      answering.map(async (host) => {
-        const marks = await host.proxyMarks();
-        return {
-          host,
-          same: marks.filter((each) => each === mark).length,
-          free: host.capacity - this.#lists.load(host),
-        };
-      }),
-    );
-    const [best] = rated.filter(({ free }) => free > 0).sort((a, b) => a.same - b.same || b.free - a.free);
-    if (!best) throw unavailable('no_host_capacity', 'No Docker host has room for another worker.');
-    return best.host;
   }
 
   /** An older worker on another host, such as one that was away for long: nobody else would take it away. */

@@ -23,6 +23,7 @@ import { containerEvents } from './engine-events.ts';
 import type { DockerHost } from './hosts.ts';
 import { ImagePull } from './image-pull.ts';
 import { KEPT_LINES, type KeptLogs } from './kept-logs.ts';
+import { type EngineWarnings, warnOfOpenEngine } from './open-engine.ts';
 import { tarOf } from './secret-files.ts';
 import { StartGate } from './start-gate.ts';
 import { WorkerNetwork } from './worker-network.ts';
@@ -79,11 +80,14 @@ export class EngineHost {
     return this.#options.host.capacity;
   }
 
-  /** Whether the engine answers; also compares the clocks. */
+  /** Whether the engine answers; also compares the clocks, and warns of one that anybody may use. */
   async ping(): Promise<void> {
-    const { clock } = this.#options;
+    const { clock, host, log } = this.#options;
     const before = clock.nowMs();
-    const info = await this.#ask(() => this.#docker.info() as Promise<{ SystemTime: string }>);
+    const info = await this.#ask(
+      () => this.#docker.info() as Promise<{ SystemTime: string } & EngineWarnings>,
+    );
+    if (!host.insecure) warnOfOpenEngine(host.name, info, log);
     this.#observer.aheadMs = Date.parse(info.SystemTime) - (before + clock.nowMs()) / 2 || 0;
   }
 

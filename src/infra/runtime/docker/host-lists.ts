@@ -16,8 +16,12 @@ export class HostLists {
   readonly #options: { clock: Clock; log: Logger };
   readonly #lastSeen = new Map<EngineHost, SeenWorker[]>();
   readonly #unreachable = new Set<EngineHost>();
-  /** Lists that are still on their way. */
+  /** Lists that are still on their way, */
   readonly #asking = new Map<EngineHost, Promise<SeenWorker[]>>();
+  /** those that come after them, */
+  readonly #next = new Map<EngineHost, Promise<SeenWorker[]>>();
+  /** and what was started since they were asked for: they may not show it. */
+  readonly #news = new Map<EngineHost, SeenWorker[]>();
   /** Sessions of which a host was asked for a start and gave no answer, since its last list. */
   readonly #doubtful = new Map<EngineHost, Set<string>>();
 
@@ -51,6 +55,11 @@ export class HostLists {
   }
 
   remember(host: EngineHost, worker: SeenWorker): void {
+    this.#news.get(host)?.push(worker);
+    this.#put(host, worker);
+  }
+
+  #put(host: EngineHost, worker: SeenWorker): void {
     const others = (this.#lastSeen.get(host) ?? []).filter(
       ({ sessionId, role, epoch }) =>
         sessionId !== worker.sessionId || (role !== worker.role && epoch !== worker.epoch),
@@ -76,20 +85,36 @@ export class HostLists {
     }
   }
 
-  /** One list at a time; whenever it comes, the host answers. */
+  /**
+   * One list at a time; whenever it comes, the host answers. Who asks meanwhile gets the one after it: the first may
+   * have been made before what the caller knows of.
+   */
   #ask(host: EngineHost): Promise<SeenWorker[]> {
     const present = this.#asking.get(host);
-    if (present) return present;
+    if (!present) return this.#begin(host);
+    const next = this.#next.get(host) ?? present.then(() => this.#begin(host));
+    next.catch(() => undefined);
+    this.#next.set(host, next);
+    return next;
+  }
+
+  #begin(host: EngineHost): Promise<SeenWorker[]> {
+    this.#next.delete(host);
+    this.#news.set(host, []);
     const doubted = this.#doubtful.get(host);
     const asking = host
       .list()
       .then((workers) => {
         this.#unreachable.delete(host);
         this.#lastSeen.set(host, workers);
+        for (const worker of this.#news.get(host) ?? []) this.#put(host, worker);
         if (doubted === this.#doubtful.get(host)) this.#doubtful.delete(host);
         return workers;
       })
-      .finally(() => this.#asking.delete(host));
+      .finally(() => {
+        this.#asking.delete(host);
+        this.#news.delete(host);
+      });
     asking.catch(() => undefined);
     this.#asking.set(host, asking);
     return asking;

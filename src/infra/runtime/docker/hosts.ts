@@ -8,14 +8,18 @@ export interface DockerHost {
   tlsDir: string | null;
   /** The most workers there. */
   capacity: number;
+  /** Somebody has said that nobody else reaches its address, which asks for no certificate. */
+  insecure?: true;
 }
 
 export const DEFAULT_DOCKER_HOSTS = 'local=unix:///var/run/docker.sock';
+const SETTINGS = new Set(['capacity', 'tls', 'insecure']);
 /** The capacity of a host that names none. */
 export const NO_LIMIT = 1_000_000;
 
 /**
- * Reads `name=address?capacity=100&tls=/dir`, several of them with commas between.
+ * Reads `name=address?capacity=100&tls=/dir`, several of them with commas between; `insecure=yes` is for an address
+ * without certificates that nobody else reaches.
  * @throws Error whose message is the rest of a sentence that begins with the variable
  */
 export function parseDockerHosts(text: string): DockerHost[] {
@@ -35,7 +39,7 @@ function parseHost(entry: string): DockerHost {
     throw new Error('must look like name=unix:///path or name=tcp://host:port?tls=/dir&capacity=100');
   const [, name = '', address = '', query = ''] = match;
   const wishes = new URLSearchParams(query);
-  const unknown = [...wishes.keys()].find((key) => key !== 'capacity' && key !== 'tls');
+  const unknown = [...wishes.keys()].find((key) => !SETTINGS.has(key));
   if (unknown !== undefined) throw new Error(`has the unknown setting ${unknown} for ${name}`);
   if (address.startsWith('tcp:') && !/^tcp:\/\/(\[[^\]]+\]|[^:/]+):\d+$/.test(address)) {
     throw new Error(`must give ${name} a host and a port`);
@@ -43,5 +47,14 @@ function parseHost(entry: string): DockerHost {
   const capacity = Number(wishes.get('capacity') ?? NO_LIMIT);
   if (!Number.isInteger(capacity) || capacity < 0)
     throw new Error(`has no whole number as capacity of ${name}`);
-  return { name, address, tlsDir: wishes.get('tls'), capacity };
+  const insecure = wishes.get('insecure');
+  if (insecure !== null && insecure !== 'yes')
+    throw new Error(`may say insecure=yes for ${name}, nothing else`);
+  return { name, address, tlsDir: wishes.get('tls'), capacity, ...(insecure ? { insecure: true } : {}) };
 }
+
+/** Hosts on which whoever reaches the engine's port is root, and nobody has said that this is as it should be. */
+export const unprotected = (hosts: readonly DockerHost[]): string[] =>
+  hosts
+    .filter(({ address, tlsDir, insecure }) => address.startsWith('tcp:') && tlsDir === null && !insecure)
+    .map(({ name }) => name);

@@ -1,18 +1,26 @@
 import type Docker from 'dockerode';
 import type { Clock } from '../../../kernel/clock.ts';
 import { unavailable } from '../../../kernel/errors.ts';
+import type { Logger } from '../../../kernel/log.ts';
 import { engineClient } from '../docker/engine-client.ts';
 import { explained, reasonOf, statusOf } from '../docker/engine-errors.ts';
 import type { DockerHost } from '../docker/hosts.ts';
+import { type EngineWarnings, warnOfOpenEngine } from '../docker/open-engine.ts';
 
 const SILENT_MS = 15_000;
 const NO_MANAGER = 503;
 const STALE_ATTEMPTS = 8;
 const STALE_WAIT_MS = 20;
 
+/** A service as far as a change of it needs it. */
+export interface UpdatableService {
+  Version: { Index: number };
+  Spec: object;
+}
+
 /** The managers of a swarm: each call goes to one that answers. It rejects when none does. */
 export class SwarmManagers {
-  readonly #clients: readonly { name: string; docker: Docker }[];
+  readonly #clients: readonly { name: string; insecure: boolean; docker: Docker }[];
   readonly #clock: Clock;
   /** The one that answered last. */
   #current = 0;
@@ -20,7 +28,11 @@ export class SwarmManagers {
   #aheadMs = 0;
 
   constructor(hosts: readonly DockerHost[], clock: Clock, silentMs: number = SILENT_MS) {
-    this.#clients = hosts.map((host) => ({ name: host.name, docker: engineClient(host, silentMs) }));
+    this.#clients = hosts.map((host) => ({
+      name: host.name,
+      insecure: host.insecure === true,
+      docker: engineClient(host, silentMs),
+    }));
     this.#clock = clock;
   }
 
@@ -29,13 +41,15 @@ export class SwarmManagers {
     return this.#clock.nowMs() + this.#aheadMs;
   }
 
-  /** Whether one answers and is a manager; also compares the clocks. */
-  async ping(): Promise<void> {
+  /** Whether one answers and is a manager; also compares the clocks, and warns of one that anybody may use. */
+  async ping(log: Logger): Promise<void> {
     const before = this.#clock.nowMs();
     const info = await this.ask(async (docker) => {
       await docker.swarmInspect();
-      return (await docker.info()) as { SystemTime: string };
+      return (await docker.info()) as { SystemTime: string } & EngineWarnings;
     });
+    const { name, insecure } = this.#clients[this.#current] ?? { name: '' };
+    if (!insecure) warnOfOpenEngine(name, info, log);
     this.#aheadMs = Date.parse(info.SystemTime) - (before + this.#clock.nowMs()) / 2 || 0;
   }
 
@@ -85,7 +99,7 @@ export class SwarmManagers {
    * @param change null for one that needs none
    * @returns whether there is such a service
    */
-  async updateService<S extends { Version: { Index: number }; Spec: object }>(
+  async updateService<S extends UpdatableService>(
     name: string,
     change: (service: S) => object | null,
   ): Promise<boolean> {

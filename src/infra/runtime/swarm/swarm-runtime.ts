@@ -1,4 +1,4 @@
-import { conflict, messageOf, unavailable } from '../../../kernel/errors.ts';
+import { conflict, messageOf } from '../../../kernel/errors.ts';
 import type {
   EnsureOptions,
   ImageSource,
@@ -15,10 +15,10 @@ import type {
   WorkerSpec,
   WorkerStats,
 } from '../../../services/fleet/ports.ts';
-import { checkReference, type Role } from '../docker/container-spec.ts';
+import { checkReference } from '../docker/container-spec.ts';
 import { statusOf } from '../docker/engine-errors.ts';
 import type { DockerHost } from '../docker/hosts.ts';
-import { KEPT_LINES, KeptLogs } from '../docker/kept-logs.ts';
+import { KeptLogs } from '../docker/kept-logs.ts';
 import { workersOfSessions } from '../docker/workers-of-sessions.ts';
 import type { EngineRuntimeOptions } from '../engine-options.ts';
 import { SessionTurns } from '../session-turns.ts';
@@ -26,13 +26,14 @@ import { warnOfOldEngine } from './engine-age.ts';
 import { FleetNetwork } from './fleet-network.ts';
 import { FleetSecrets } from './fleet-secrets.ts';
 import { exactImage } from './image-reference.ts';
-import { isNetworkGone, SwarmManagers } from './managers.ts';
-import { parked, promoted } from './service-spec.ts';
+import { isNetworkGone, SwarmManagers, type UpdatableService } from './managers.ts';
+import { promoted } from './service-spec.ts';
 import { type Refusal, ServiceStart } from './service-start.ts';
 import { notStarted, startError } from './start-errors.ts';
 import { runtimeNodes } from './swarm-nodes.ts';
 import { type SessionService, SwarmView } from './swarm-view.ts';
 import { watchTasks } from './watch-tasks.ts';
+import { WorkerEnds } from './worker-ends.ts';
 import { workerStats } from './worker-stats.ts';
 
 export interface SwarmRuntimeOptions extends EngineRuntimeOptions {
@@ -46,11 +47,6 @@ export interface SwarmRuntimeOptions extends EngineRuntimeOptions {
 
 const STOP_GRACE_MS = 10_000;
 const CREATE_ATTEMPTS = 3;
-/** Each look is two calls; what it finds late is time without a connection. */
-const FIRST_LOOKS_MS = 10;
-const LOOK_EVERY_MS = 50;
-/** Beyond the time to stop. */
-const GONE_WITHIN_MS = 20_000;
 
 /**
  * One service with one replica per session on a Docker Swarm. It goes to the node that the plan proposes, or, if that
@@ -66,6 +62,7 @@ export class SwarmRuntime
   readonly #secrets: FleetSecrets;
   readonly #view: SwarmView;
   readonly #start: ServiceStart;
+  readonly #ends: WorkerEnds;
   readonly #keptLogs: KeptLogs | null;
   /** Calls for one session go one after the other. */
   readonly #turns = new SessionTurns();
@@ -89,12 +86,22 @@ export class SwarmRuntime
       placedWithinMs: options.placedWithinMs,
       clock,
     });
+    this.#ends = new WorkerEnds({
+      managers: this.#managers,
+      network: this.#network,
+      secrets: this.#secrets,
+      view: this.#view,
+      keptLogs: this.#keptLogs,
+      stopGraceMs: options.stopGraceMs ?? STOP_GRACE_MS,
+      clock,
+      log,
+    });
   }
 
   /** A swarm that cannot be asked now may be there later: until then nothing is known of its workers. */
   async open(): Promise<void> {
     try {
-      await this.#managers.ping();
+      await this.#managers.ping(this.#options.log);
       await this.#secrets.removeOrphans();
       await warnOfOldEngine(this.#managers, this.#options.log);
     } catch (error) {
@@ -126,23 +133,32 @@ export class SwarmRuntime
 
   /** Swarm gives the worker the time that it was started with, whatever is said here. */
   async stop(sessionId: string, _options: StopOptions): Promise<void> {
-    const present = await this.#view.find(sessionId);
-    if (present === null || present.worker.state === 'exited') return;
-    await this.#update(present.service.ID, parked);
-    await this.#until(async () => !(await this.#view.stillRuns(present.worker)), sessionId);
+    await this.#ends.stop(sessionId);
   }
 
   remove(sessionId: string): Promise<void> {
-    return this.#turns.take(sessionId, () => this.#remove(sessionId));
+    return this.#turns.take(sessionId, () => this.#ends.remove(sessionId));
   }
 
   prepare(spec: WorkerSpec & { node: string }, options: EnsureOptions = {}): Promise<void> {
     return this.#turns.take(spec.sessionId, () => this.#prepare(spec, options));
   }
 
+  async successor(sessionId: string, epoch: number): Promise<ObservedWorker | null> {
+    const found = await this.#view.ofEpoch(sessionId, epoch);
+    return found?.role === 'successor' ? found.worker : null;
+  }
+
+  promote(sessionId: string, epoch: number): Promise<void> {
+    return this.#turns.take(sessionId, async () => {
+      const found = await this.#view.ofEpoch(sessionId, epoch);
+      if (found?.role === 'successor' && found.worker.state === 'running') await this.#promote(found);
+    });
+  }
+
   discard(sessionId: string, epoch?: number): Promise<void> {
     return this.#turns.take(sessionId, () =>
-      this.#remove(sessionId, (each, role) => role === 'successor' && (epoch ?? each) === each),
+      this.#ends.remove(sessionId, (each, role) => role === 'successor' && (epoch ?? each) === each),
     );
   }
 
@@ -190,18 +206,21 @@ export class SwarmRuntime
       }
       const mine = present.find(({ worker }) => worker.epoch === epoch);
       try {
-        if (mine?.role === 'successor' && mine.worker.state === 'running') {
-          await this.#remove(sessionId, (each) => each < epoch);
-          await this.#update(mine.service.ID, promoted);
-        } else if (mine?.role !== 'worker') {
+        if (mine && (mine.role === 'worker' || mine.worker.state === 'running')) {
+          // Before the old one goes: listed the session is at any time.
+          if (mine.role === 'successor') await this.#promote(mine);
+          if (present.some(({ worker }) => worker.epoch < epoch)) {
+            await this.#ends.remove(sessionId, (each) => each < epoch);
+          }
+        } else {
           // One of a later epoch is to follow this one.
-          await this.#remove(sessionId, (each) => each <= epoch);
+          await this.#ends.remove(sessionId, (each) => each <= epoch);
           const left = present.filter(({ worker }) => worker.epoch > epoch);
           await this.#start.create(spec, 'worker', left.map(nameOf));
         }
         const start = await this.#start.outcome(spec, options);
         if ('worker' in start) return start.worker;
-        await this.#remove(sessionId, (each) => each === epoch);
+        await this.#ends.remove(sessionId, (each) => each === epoch);
         if (start.staleNetwork !== undefined && attempt < CREATE_ATTEMPTS) {
           await this.#network.renew(start.staleNetwork);
           continue;
@@ -222,7 +241,7 @@ export class SwarmRuntime
   /** Beside the present worker, and in place of whatever was prepared before. */
   async #prepare(spec: WorkerSpec & { node: string }, options: EnsureOptions): Promise<void> {
     const { sessionId, epoch } = spec;
-    await this.#remove(sessionId, (each, role) => role === 'successor' && each !== epoch);
+    await this.#ends.remove(sessionId, (each, role) => role === 'successor' && each !== epoch);
     const present = await this.#view.ofSession(sessionId);
     try {
       if (!present.some(({ worker }) => worker.epoch === epoch)) {
@@ -230,7 +249,7 @@ export class SwarmRuntime
       }
       const start = await this.#start.outcome(spec, options);
       if ('worker' in start) return;
-      await this.#remove(sessionId, (each) => each === epoch);
+      await this.#ends.remove(sessionId, (each) => each === epoch);
       // The next start notices, too, and no connection is lost by waiting for it.
       if (start.staleNetwork !== undefined) await this.#network.renew(start.staleNetwork);
       throw notStarted(start);
@@ -239,73 +258,20 @@ export class SwarmRuntime
     }
   }
 
-  #update(serviceId: string, change: (spec: object) => object): Promise<boolean> {
-    return this.#managers.updateService<{ Version: { Index: number }; Spec: object }>(
-      serviceId,
-      ({ Spec: spec }) => change(spec),
-    );
+  async #promote({ service }: SessionService): Promise<void> {
+    await this.#managers.updateService<UpdatableService>(service.ID, ({ Spec: spec }) => promoted(spec));
   }
 
   /** An older service beside a newer one: nobody else would take it away. */
   #replaced({ sessionId, epoch }: ObservedWorker): void {
     if (this.#turns.has(sessionId)) return;
     this.#turns
-      .take(sessionId, () => this.#remove(sessionId, (each, role) => role === 'worker' && each === epoch))
+      .take(sessionId, () =>
+        this.#ends.remove(sessionId, (each, role) => role === 'worker' && each === epoch),
+      )
       .catch((error: unknown) => {
         this.#options.log.debug({ sessionId, error: messageOf(error) }, 'an old worker could not be removed');
       });
-  }
-
-  /**
-   * With all that is its own, and until nothing of it runs any more.
-   * @param which of the session's services; all of them, unless told
-   */
-  async #remove(
-    sessionId: string,
-    which: (epoch: number, role: Role) => boolean = () => true,
-  ): Promise<void> {
-    const present = await this.#view.ofSession(sessionId);
-    const going = present.filter(({ worker, role }) => which(worker.epoch, role));
-    const staying = new Set(
-      present.filter((each) => !going.includes(each)).map(({ worker }) => worker.epoch),
-    );
-    if (going.some(({ role }) => role === 'worker')) await this.#keepLog(sessionId);
-    for (const { service } of going) {
-      await this.#managers.unless([404], (docker) => docker.getService(service.ID).remove());
-    }
-    await Promise.all([
-      this.#until(
-        async () => !(await this.#view.anyRuns(sessionId, (each) => !staying.has(each))),
-        sessionId,
-      ),
-      // Without a service they are nobody's any more, also while its container still ends.
-      this.#secrets.remove(sessionId),
-      this.#network.removeOld(),
-    ]);
-  }
-
-  /** The log goes with the service. One that cannot be read or kept stops nothing. */
-  async #keepLog(sessionId: string): Promise<void> {
-    if (!this.#keptLogs) return;
-    try {
-      await this.#keptLogs.keep(sessionId, await this.#view.logs(sessionId, KEPT_LINES));
-    } catch (error) {
-      this.#options.log.debug(
-        { sessionId, error: messageOf(error) },
-        'the log of a worker could not be kept',
-      );
-    }
-  }
-
-  async #until(check: () => Promise<boolean>, sessionId: string): Promise<void> {
-    const { clock, stopGraceMs = STOP_GRACE_MS } = this.#options;
-    const deadline = clock.monotonicMs() + stopGraceMs + GONE_WITHIN_MS;
-    for (let pauseMs = FIRST_LOOKS_MS; !(await check()); pauseMs = Math.min(2 * pauseMs, LOOK_EVERY_MS)) {
-      if (clock.monotonicMs() > deadline) {
-        throw unavailable('worker_stays', `The worker of ${sessionId} in the swarm cannot be ended.`);
-      }
-      await clock.sleep(pauseMs);
-    }
   }
 }
 

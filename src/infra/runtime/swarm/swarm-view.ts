@@ -108,8 +108,10 @@ export class SwarmView {
     return marks;
   }
 
-  async logs(sessionId: string, lines: number): Promise<string[]> {
-    const found = (await this.ofSession(sessionId)).find(({ role }) => role === 'worker');
+  /** @param epoch of the worker; the present one, unless told */
+  async logs(sessionId: string, lines: number, epoch?: number): Promise<string[]> {
+    const workers = (await this.ofSession(sessionId)).filter(({ role }) => role === 'worker');
+    const found = workers.find(({ worker }) => epoch === undefined || worker.epoch === epoch);
     return found?.task ? await this.#logOf(found.task, lines) : [];
   }
 

@@ -12,7 +12,7 @@ import {
   secretFiles,
 } from '../../../../src/infra/runtime/docker/container-spec.ts';
 import { exitFacts } from '../../../../src/infra/runtime/docker/exit-facts.ts';
-import { parseDockerHosts } from '../../../../src/infra/runtime/docker/hosts.ts';
+import { parseDockerHosts, unprotected } from '../../../../src/infra/runtime/docker/hosts.ts';
 import { tarOf } from '../../../../src/infra/runtime/docker/secret-files.ts';
 import { StartGate } from '../../../../src/infra/runtime/docker/start-gate.ts';
 
@@ -34,6 +34,13 @@ describe('hosts', () => {
     expect(parseDockerHosts('six=tcp://[fd00::1]:2376')[0]?.address).toBe('tcp://[fd00::1]:2376');
   });
 
+  test('that anybody may use are told apart', () => {
+    const hosts = ['a=unix:///run/d.sock', 'b=tcp://x:2376?tls=/etc/b', 'c=tcp://x:2375?capacity=2'];
+    const allowed = 'd=tcp://x:2375?insecure=yes';
+    expect(parseDockerHosts(allowed)).toMatchObject([{ name: 'd', insecure: true }]);
+    expect(unprotected(parseDockerHosts([...hosts, allowed].join(',')))).toEqual(['c']);
+  });
+
   test.each([
     ['', 'at least one'],
     ['/var/run/docker.sock', 'must look like'],
@@ -42,6 +49,7 @@ describe('hosts', () => {
     ['a=tcp://host', 'a host and a port'],
     ['a=unix:///x?capacity=many', 'capacity of a'],
     ['a=unix:///x?memory=1', 'unknown setting memory'],
+    ['a=tcp://x:1?insecure=perhaps', 'insecure=yes for a'],
   ])('%j is refused', (text, reason) => {
     expect(() => parseDockerHosts(text)).toThrow(reason);
   });
