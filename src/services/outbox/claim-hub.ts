@@ -3,8 +3,10 @@ import { conflict, messageOf } from '../../kernel/errors.ts';
 import { newId } from '../../kernel/ids.ts';
 import { Loop, type Service } from '../../kernel/lifecycle.ts';
 import type { Logger } from '../../kernel/log.ts';
-import type { Claim, ClaimOutcome, ClaimRequest, OutboxStore, WakeUps } from './ports.ts';
+import { EmptySessions } from './empty-sessions.ts';
+import type { Claim, ClaimOutcome, OutboxStore, WakeUps } from './ports.ts';
 import { TimerWheel } from './timer-wheel.ts';
+import { hasUntried, type Line, newLine, type Waiter } from './waiting-line.ts';
 
 export interface Poll {
   sessionId: string;
@@ -14,32 +16,6 @@ export interface Poll {
   max: number;
   /** 0: answers at once. */
   timeoutMs: number;
-}
-
-interface Waiter {
-  readonly request: ClaimRequest;
-  readonly once: boolean;
-  resolve(claim: Claim | null): void;
-  reject(error: unknown): void;
-  /** Settled, or its client has gone. */
-  done: boolean;
-  /** Its time is over while its claim is under way: the claim's outcome is its answer. */
-  late: boolean;
-  claiming: boolean;
-  attempted: boolean;
-  /** Of the last attempt, if it failed. */
-  error: unknown;
-  release(): void;
-}
-
-/** The polls that wait for one session, in the order of their arrival. */
-interface Line {
-  readonly sessionId: string;
-  readonly waiters: Set<Waiter>;
-  busy: boolean;
-  /** Something may have come since the present pass began. */
-  dirty: boolean;
-  cancelTimer: (() => void) | undefined;
 }
 
 export interface ClaimHubOptions {
@@ -54,10 +30,16 @@ export interface ClaimHubOptions {
 const SWEEP_STEP = 500;
 /** A lease that runs out is looked at a little later: the timers of two machines differ. */
 const GRACE_MS = 10;
+/** By how much polls may end late, so that many are answered, and asked again, in one turn of the event loop. */
+const END_TOGETHER_MS = 100;
+/** For so long the first claim of a poll may wait for those of others where nothing is to be expected. */
+const CLAIM_TOGETHER_MS = 20;
 
 /**
  * Holds waiting polls in memory. A poll is in its session's line before its first claim is sent, so that no wake-up
- * falls between; one claim per session is under way at a time.
+ * that no wake-up
+ * falls between; one claim per session is under way at a time. A worker that got nothing asks again at once: as long
+ * as nobody has said that something has come since, its claim shares its way to Redis with those of others.
  */
 export class ClaimHub implements Service {
   readonly #store: ClaimHubOptions['store'];
@@ -66,6 +48,9 @@ export class ClaimHub implements Service {
   readonly #wheel: TimerWheel;
   readonly #sweep: Loop;
   readonly #lines = new Map<string, Line>();
+  readonly #empty = new EmptySessions();
+  /** With a poll whose first claim is in no hurry. */
+  readonly #unhurried = new Set<Line>();
   readonly #busy = new Set<Promise<void>>();
   readonly #requestPrefix = newId('poll');
   #requests = 0;
@@ -138,10 +123,14 @@ export class ClaimHub implements Service {
       };
       const cancelTimeout = waiter.once
         ? () => undefined
-        : this.#wheel.after(poll.timeoutMs, () => {
-            if (waiter.claiming) waiter.late = true;
-            else this.#giveUp(line, waiter);
-          });
+        : this.#wheel.after(
+            poll.timeoutMs,
+            () => {
+              if (waiter.claiming) waiter.late = true;
+              else this.#giveUp(line, waiter);
+            },
+            END_TOGETHER_MS,
+          );
       const onAbort = () => this.#settle(line, waiter, null);
       signal.addEventListener('abort', onAbort, { once: true });
       waiter.release = () => {
@@ -149,15 +138,21 @@ export class ClaimHub implements Service {
         signal.removeEventListener('abort', onAbort);
       };
       line.waiters.add(waiter);
-      this.#pump(line);
+      if (line.emptyFor === poll.epoch && !waiter.once) this.#pumpSoon(line);
+      else this.#pump(line);
     });
   }
 
   /** Something may be there for this session. @returns whether a poll waits for it */
   wake(sessionId: string): boolean {
     const line = this.#lines.get(sessionId);
-    if (!line || line.waiters.size === 0) return false;
+    if (!line) {
+      this.#empty.forget(sessionId);
+      return false;
+    }
     line.dirty = true;
+    line.emptyFor = null;
+    if (line.waiters.size === 0) return false;
     this.#pump(line);
     return true;
   }
@@ -165,10 +160,21 @@ export class ClaimHub implements Service {
   #lineOf(sessionId: string): Line {
     let line = this.#lines.get(sessionId);
     if (!line) {
-      line = { sessionId, waiters: new Set(), busy: false, dirty: false, cancelTimer: undefined };
+      line = newLine(sessionId, this.#empty.take(sessionId));
       this.#lines.set(sessionId, line);
     }
     return line;
+  }
+
+  #pumpSoon(line: Line): void {
+    if (this.#unhurried.size === 0) {
+      this.#wheel.after(CLAIM_TOGETHER_MS, () => {
+        const lines = [...this.#unhurried];
+        this.#unhurried.clear();
+        for (const each of lines) if (hasUntried(each)) this.#pump(each);
+      });
+    }
+    this.#unhurried.add(line);
   }
 
   #pump(line: Line): void {
@@ -189,8 +195,9 @@ export class ClaimHub implements Service {
     do {
       line.dirty = false;
       await this.#pass(line);
-    } while (line.waiters.size > 0 && (line.dirty || [...line.waiters].some((waiter) => !waiter.attempted)));
+    } while (line.waiters.size > 0 && (line.dirty || hasUntried(line)));
     line.busy = false;
+    if (line.dirty) line.emptyFor = null;
     if (line.waiters.size === 0) this.#drop(line);
   }
 
@@ -215,11 +222,13 @@ export class ClaimHub implements Service {
     } catch (error) {
       waiter.claiming = false;
       waiter.error = error;
+      line.emptyFor = null;
       // A poll that has begun to wait outlasts a short outage.
       if (first || waiter.late) this.#settle(line, waiter, null, error);
       return false;
     }
     waiter.claiming = false;
+    line.emptyFor = outcome.kind === 'empty' ? waiter.request.epoch : null;
     switch (outcome.kind) {
       case 'tasks':
         if (waiter.done) await this.#giveBack(line.sessionId, outcome);
@@ -274,7 +283,9 @@ export class ClaimHub implements Service {
 
   #drop(line: Line): void {
     line.cancelTimer?.();
-    if (this.#lines.get(line.sessionId) === line) this.#lines.delete(line.sessionId);
+    if (this.#lines.get(line.sessionId) !== line) return;
+    this.#lines.delete(line.sessionId);
+    if (line.emptyFor !== null) this.#empty.remember(line.sessionId, line.emptyFor);
   }
 
   #wakeLater(line: Line, ms: number): void {
@@ -287,6 +298,7 @@ export class ClaimHub implements Service {
 
   /** Finds what was pushed behind our back, and what a lost wake-up should have said. */
   async #sweepOnce(signal: AbortSignal): Promise<void> {
+    this.#empty.age();
     const ids = [...this.#lines.keys()];
     for (let at = 0; at < ids.length && !signal.aborted; at += SWEEP_STEP) {
       for (const id of await this.#store.ready(ids.slice(at, at + SWEEP_STEP))) this.wake(id);

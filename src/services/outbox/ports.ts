@@ -139,6 +139,13 @@ export interface OutboxStore {
   ready(sessionIds: readonly string[]): Promise<string[]>;
 }
 
+/** Says that whoever asked has gone: an `AbortSignal`, or what does the same. */
+export interface GoneSignal {
+  readonly aborted: boolean;
+  addEventListener(type: 'abort', listener: () => void): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
 /** Says that a session's waiting polls may be served. A lost message costs time, not tasks. */
 export interface WakeUps {
   /** Tells all processes. */

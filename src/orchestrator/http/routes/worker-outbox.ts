@@ -21,7 +21,7 @@ import type { ClaimHub, Poll } from '../../../services/outbox/claim-hub.ts';
 import type { Outbox } from '../../../services/outbox/outbox.ts';
 import type { Claim } from '../../../services/outbox/ports.ts';
 import type { WorkerIdentity } from '../auth.ts';
-import { whenGone } from '../client-gone.ts';
+import { type Departure, departureOf } from '../client-gone.ts';
 import type { RouteModule } from '../route.ts';
 
 const BASE = '/api/worker/sessions/{id}/outbox';
@@ -40,7 +40,7 @@ export const workerOutboxRoutes =
       sessionId: string,
       claim: Claim | null,
       many: boolean,
-      gone: AbortSignal,
+      gone: Departure,
     ): Promise<object | undefined> => {
       if (!gone.aborted) return answerOf(claim, many, clock.nowMs());
       if (claim) await hub.giveBack(sessionId, claim);
@@ -64,9 +64,9 @@ export const workerOutboxRoutes =
         hot: true,
       },
       async ({ params, query, req, res, worker }) => {
-        const gone = whenGone(res);
-        const claim = await hub.claim(pollOf(params.id, worker, query, req), gone.signal);
-        return await deliver(params.id, claim, query.max !== undefined, gone.signal);
+        const gone = departureOf(res);
+        const claim = await hub.claim(pollOf(params.id, worker, query, req), gone);
+        return await deliver(params.id, claim, query.max !== undefined, gone);
       },
     );
 
@@ -89,11 +89,11 @@ export const workerOutboxRoutes =
         hot: true,
       },
       async ({ params, query, body, req, res, worker }) => {
-        const gone = whenGone(res);
+        const gone = departureOf(res);
         const tasks = tasksOf(body);
         // Sent one behind the other on one connection: the claim finds the session free.
         const acking = tasks.length > 0 ? outbox.ack(params.id, tasks, false) : null;
-        const claiming = hub.claim(pollOf(params.id, worker, query, req), gone.signal);
+        const claiming = hub.claim(pollOf(params.id, worker, query, req), gone);
         try {
           const acked = await acking;
           // Should they have been turned round after all, the claim has found its own task in flight, and waits.
@@ -104,7 +104,7 @@ export const workerOutboxRoutes =
           if (claim) await hub.giveBack(params.id, claim);
           throw error;
         }
-        const answer = await deliver(params.id, await claiming, query.max !== undefined, gone.signal);
+        const answer = await deliver(params.id, await claiming, query.max !== undefined, gone);
         return answer && (acking ? { ...answer, acked: true } : answer);
       },
     );
