@@ -92,19 +92,39 @@ test('one that stands still is followed, and does no harm when it goes on', asyn
   expect(overlaps()).toEqual([]);
 }, 60_000);
 
-test('one that is killed is followed soon, and what it ran comes back without waiting for silence', async () => {
-  // The other one leads since: back to the one that has the workers.
-  const { leading: second, place: secondPlace } = await leader();
-  second.pause();
-  await another(secondPlace);
-  second.resume();
-  const { leading, place, name } = await leader();
+/** The other one leads since: back to the one that has the workers. */
+async function handBack(): Promise<Awaited<ReturnType<typeof leader>>> {
+  const { leading, place } = await leader();
+  leading.pause();
+  await another(place);
+  leading.resume();
+  return await leader();
+}
+
+test('one that is killed is followed soon, and its workers go on as those of the process that comes after it', async () => {
+  const { leading, place, name } = await handBack();
   await connected(6);
-  const old = new Map(recorder.workers);
+  const before = [...recorder.workers].toSorted();
   const at = performance.now();
   leading.kill();
   await another(place);
   expect(performance.now() - at).toBeLessThan(SOON_MS);
+  const log = async () => await readFile(join(dir, `${name}.log`), 'utf8');
+  await until('adopted', async () => (await log()).includes('workers of an earlier run go on'));
+  await sleep(3000);
+  await connected(6);
+  expect([...recorder.workers].toSorted()).toEqual(before);
+  expect(recorder.connections.filter(({ closedMs }) => closedMs === null)).toHaveLength(6);
+  expect(overlaps()).toEqual([]);
+  expect(recorder.breaches).toEqual([]);
+}, 90_000);
+
+test('one that is killed with its workers: they come back without waiting for silence', async () => {
+  const { leading, name } = await handBack();
+  await connected(6);
+  const old = new Map(recorder.workers);
+  leading.kill();
+  for (const { pid } of old.values()) process.kill(pid, 'SIGKILL');
   await until('new workers', async () =>
     fleet.running.every((id) => recorder.workers.get(id)?.pid !== old.get(id)?.pid),
   );

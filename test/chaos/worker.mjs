@@ -110,7 +110,7 @@ function open() {
   });
   mine.on('close', () => {
     if (socket === mine) socket = undefined;
-    if (connected) event('STATUS_CHANGE', { status: 'RECONNECTING' }).catch(() => undefined);
+    if (connected) report('STATUS_CHANGE', { status: 'RECONNECTING' });
     connected = false;
     if (!cutOff) setTimeout(open, 100);
   });
@@ -121,7 +121,7 @@ async function onLine(message) {
   if (message.t === 'ok') {
     connected = true;
     ({ phone, batch } = message);
-    event('CONNECTED', { phoneNumber: phone, jid: `${phone}:1@s.whatsapp.net` }).catch(() => undefined);
+    report('CONNECTED', { phoneNumber: phone, jid: `${phone}:1@s.whatsapp.net` });
   } else if (message.t === 'ack') {
     acks.get(message.id)?.(true);
   }
@@ -151,6 +151,12 @@ const messageId = (taskId) =>
 // ---- the outbox ------------------------------------------------------------------------------------------------
 
 const event = (type, data) => call('POST', '/events', { sessionId: SESSION_ID, type, data });
+
+let reporting = Promise.resolve();
+/** As the real one: in order, and until it is heard. */
+function report(type, data) {
+  reporting = reporting.then(() => insist(() => event(type, data))).catch(() => undefined);
+}
 
 async function beat() {
   for (;;) {

@@ -18,6 +18,12 @@ export interface TcpProxy {
   stop(): Promise<void>;
 }
 
+/** As a broken connection ends. Node never closes a socket that is reset while it is being shut down: that one is closed. */
+export const reset = (socket: Socket): void => {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
+};
+
 /**
  * @param upstreams ports on 127.0.0.1, or addresses; each connection goes to the next of them that can be reached
  * @param port where to listen; a free one by default
@@ -59,7 +65,7 @@ export async function startTcpProxy(
   const accept = (client: Socket): void => {
     client.setNoDelay(true);
     client.on('error', () => undefined);
-    if (state === 'cut') return void client.resetAndDestroy();
+    if (state === 'cut') return void reset(client);
     const pair: { client: Socket; upstream: Socket | undefined } = { client, upstream: undefined };
     pairs.add(pair);
     const early: Buffer[] = [];
@@ -71,7 +77,7 @@ export async function startTcpProxy(
     });
     const tryNext = (left: number): void => {
       const target = upstreams[turn++ % upstreams.length];
-      if (left === 0 || target === undefined) return void client.resetAndDestroy();
+      if (left === 0 || target === undefined) return void reset(client);
       const at = typeof target === 'number' ? { port: target, host: '127.0.0.1' } : target;
       const upstream = connect({ ...at, noDelay: true });
       upstream.once('error', () => {
@@ -99,7 +105,7 @@ export async function startTcpProxy(
   const address = server.address();
   const dropAll = (): void => {
     for (const { client, upstream } of pairs) {
-      client.resetAndDestroy();
+      reset(client);
       upstream?.destroy();
     }
     pairs.clear();
