@@ -1,22 +1,20 @@
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
-import Docker from 'dockerode';
 import { systemClock } from '../../src/kernel/clock.ts';
-import { type OrchestratorProcess, prepareOrchestrator, profileOf } from '../docker/orchestrator-process.ts';
-import { buildLightImage, buildPlainImage, LIGHT_IMAGE } from '../docker/plain-image.ts';
+import type { OrchestratorProcess } from '../docker/orchestrator-process.ts';
+import { buildLightImage, buildPlainImage } from '../docker/plain-image.ts';
 import { newRuntime, spec } from '../docker/runtime-sandbox.ts';
 import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
 import { bareContainers, perSecond } from './bare-containers.ts';
 import { containerMemory } from './container-memory.ts';
 import { quantile } from './cycles.ts';
+import { type LightFleet, startLightFleet } from './light-fleet.ts';
 import type { Report } from './report.ts';
 
 const ROUNDS = 4;
 const EACH_ROUND = 16;
 const AT_ONCE = 4;
 const CRASHES = 20;
-const PER_PROXY = 4;
 
 /** A fleet in containers on a Docker engine of its own; the workers are light ones, which speak to no WhatsApp. */
 export async function bench(report: Report): Promise<void> {
@@ -83,37 +81,21 @@ async function startRate(engine: TestEngine, report: Report): Promise<void> {
 }
 
 async function fleetOfContainers(engine: TestEngine, report: Report): Promise<void> {
-  const docker = new Docker({ socketPath: engine.host.slice('unix://'.length) });
-  const fleet = await prepareOrchestrator({
-    hosts: `local=${engine.host}`,
-    fleetId: 'bench',
-    gateway: engine.gateway,
-    env: { WORKER_IMAGE: LIGHT_IMAGE, MAX_SESSIONS: String(CRASHES) },
-  });
+  const fleet = await startLightFleet(engine, CRASHES);
   try {
-    await fleet.start();
-    await fleet.leads();
-    const phones = Array.from({ length: CRASHES }, (_, n) => `97250${String(2_000_000 + n)}`);
-    const proxies = Array.from(
-      { length: CRASHES / PER_PROXY },
-      (_, n) => `http://user:pass@10.99.1.${n + 1}:8080`,
-    );
-    await fleet.upload('proxies', proxies);
-    await fleet.upload('profiles', phones.map(profileOf));
-
     const first: number[] = [];
     const ids: string[] = [];
-    for (const phone of phones) {
+    for (const phone of fleet.phones) {
       const begun = systemClock.nowMs();
-      const id = await fleet.create(phone);
-      const { connectedAt } = await fleet.until(id, ['connected']);
+      const id = await fleet.orchestrator.create(phone);
+      const { connectedAt } = await fleet.orchestrator.until(id, ['connected']);
       first.push(Date.parse(String(connectedAt)) - begun);
       ids.push(id);
     }
     show(report, 'session created to connected, one by one', first);
 
     const replaced: { noticed: number; started: number }[] = [];
-    for (const id of ids) replaced.push(await replacement(fleet, docker, id));
+    for (const id of ids) replaced.push(await replacement(fleet, id));
     show(
       report,
       'a worker killed to its end noticed',
@@ -126,25 +108,19 @@ async function fleetOfContainers(engine: TestEngine, report: Report): Promise<vo
     );
   } finally {
     await fleet.stop();
-    for (const { Id: id } of await docker.listContainers({ all: true })) {
-      await docker.getContainer(id).remove({ force: true, v: true });
-    }
   }
 }
 
 /** In milliseconds: until the session's state tells of the end, and from there until it is connected again. */
-async function replacement(
-  fleet: OrchestratorProcess,
-  docker: Docker,
-  id: string,
-): Promise<{ noticed: number; started: number }> {
-  const before = (await fleet.until(id, ['connected'])).connectedAt;
+async function replacement(fleet: LightFleet, id: string): Promise<{ noticed: number; started: number }> {
+  const { docker, orchestrator } = fleet;
+  const before = (await orchestrator.until(id, ['connected'])).connectedAt;
   const [running] = await docker.listContainers({ filters: { label: [`flotilla.session=${id}`] } });
   const { State: state } = await docker.getContainer(running?.Id ?? '').inspect();
   const begun = systemClock.nowMs();
   process.kill(state.Pid, 'SIGKILL');
-  const connected = Date.parse(String(await reconnected(fleet, id, before)));
-  const noticedAt = firstChange(fleet, id, begun);
+  const connected = Date.parse(String(await fleet.reconnected(id, before)));
+  const noticedAt = firstChange(orchestrator, id, begun);
   return { noticed: noticedAt - begun, started: connected - noticedAt };
 }
 
@@ -160,17 +136,6 @@ function firstChange(fleet: OrchestratorProcess, id: string, since: number): num
   } finally {
     database.close();
   }
-}
-
-/** Until it is connected anew. @returns since when, as an ISO 8601 string */
-export async function reconnected(fleet: OrchestratorProcess, id: string, before: unknown): Promise<unknown> {
-  const deadline = performance.now() + 300_000;
-  while (performance.now() < deadline) {
-    const session = await fleet.until(id, ['connected'], 300_000);
-    if (session.connectedAt !== before) return session.connectedAt;
-    await sleep(20);
-  }
-  throw new Error(`${id} did not come back`);
 }
 
 function show(report: Report, figure: string, values: number[]): void {

@@ -1,13 +1,10 @@
-import Docker from 'dockerode';
-import { prepareOrchestrator, profileOf } from '../docker/orchestrator-process.ts';
-import { buildLightImage, buildPlainImage, LIGHT_IMAGE } from '../docker/plain-image.ts';
+import { buildLightImage, buildPlainImage } from '../docker/plain-image.ts';
 import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
 import { bareContainers, perSecond } from './bare-containers.ts';
-import { reconnected } from './containers.ts';
+import { startLightFleet } from './light-fleet.ts';
 import type { Report } from './report.ts';
 
 const SESSIONS = 100;
-const PER_PROXY = 4;
 const AT_ONCE = 4;
 const BARE = 32;
 
@@ -74,39 +71,21 @@ async function bareRates(engine: TestEngine): Promise<{ start: number; replace: 
 
 /** Sessions a second, from the first call until the last is connected. */
 async function rates(engine: TestEngine): Promise<{ start: number; restart: number }> {
-  const docker = new Docker({ socketPath: engine.host.slice('unix://'.length) });
-  const fleet = await prepareOrchestrator({
-    hosts: `local=${engine.host}`,
-    fleetId: 'bench',
-    gateway: engine.gateway,
-    env: { WORKER_IMAGE: LIGHT_IMAGE, MAX_SESSIONS: String(SESSIONS) },
-  });
+  const { orchestrator, phones, reconnected, stop } = await startLightFleet(engine, SESSIONS);
   try {
-    await fleet.start();
-    await fleet.leads();
-    const phones = Array.from({ length: SESSIONS }, (_, n) => `97250${String(2_000_000 + n)}`);
-    const proxies = Array.from(
-      { length: SESSIONS / PER_PROXY },
-      (_, n) => `http://user:pass@10.99.1.${n + 1}:8080`,
-    );
-    await fleet.upload('proxies', proxies);
-    await fleet.upload('profiles', phones.map(profileOf));
     const begun = performance.now();
     const ids: string[] = [];
-    for (const phone of phones) ids.push(await fleet.create(phone));
+    for (const phone of phones) ids.push(await orchestrator.create(phone));
     const connections = new Map<string, unknown>();
     for (const id of ids) {
-      connections.set(id, (await fleet.until(id, ['connected'], 300_000)).connectedAt);
+      connections.set(id, (await orchestrator.until(id, ['connected'], 300_000)).connectedAt);
     }
     const start = SESSIONS / ((performance.now() - begun) / 1000);
     const restarted = performance.now();
-    await Promise.all(ids.map((id) => fleet.call('POST', `/api/sessions/${id}/restart`)));
-    for (const id of ids) await reconnected(fleet, id, connections.get(id));
+    await Promise.all(ids.map((id) => orchestrator.call('POST', `/api/sessions/${id}/restart`)));
+    for (const id of ids) await reconnected(id, connections.get(id));
     return { start, restart: SESSIONS / ((performance.now() - restarted) / 1000) };
   } finally {
-    await fleet.stop();
-    for (const { Id: id } of await docker.listContainers({ all: true })) {
-      await docker.getContainer(id).remove({ force: true, v: true });
-    }
+    await stop();
   }
 }
