@@ -4,7 +4,7 @@ import { newId } from '../../kernel/ids.ts';
 import { Loop, type Service } from '../../kernel/lifecycle.ts';
 import type { Logger } from '../../kernel/log.ts';
 import { EmptySessions } from './empty-sessions.ts';
-import type { Claim, ClaimOutcome, OutboxStore, WakeUps } from './ports.ts';
+import type { Claim, ClaimOutcome, GoneSignal, OutboxStore, WakeUps } from './ports.ts';
 import { TimerWheel } from './timer-wheel.ts';
 import { hasUntried, type Line, newLine, type Waiter } from './waiting-line.ts';
 
@@ -37,7 +37,6 @@ const CLAIM_TOGETHER_MS = 20;
 
 /**
  * Holds waiting polls in memory. A poll is in its session's line before its first claim is sent, so that no wake-up
- * that no wake-up
  * falls between; one claim per session is under way at a time. A worker that got nothing asks again at once: as long
  * as nobody has said that something has come since, its claim shares its way to Redis with those of others.
  */
@@ -99,7 +98,7 @@ export class ClaimHub implements Service {
    * @returns null when there was nothing in time, the hub is stopping, or the client has gone
    * @throws FlotillaError `stale_epoch`; errors of the store
    */
-  claim(poll: Poll, signal: AbortSignal): Promise<Claim | null> {
+  claim(poll: Poll, signal: GoneSignal): Promise<Claim | null> {
     if (this.#stopped || signal.aborted) return Promise.resolve(null);
     return new Promise((resolve, reject) => {
       const line = this.#lineOf(poll.sessionId);
@@ -132,7 +131,7 @@ export class ClaimHub implements Service {
             END_TOGETHER_MS,
           );
       const onAbort = () => this.#settle(line, waiter, null);
-      signal.addEventListener('abort', onAbort, { once: true });
+      signal.addEventListener('abort', onAbort);
       waiter.release = () => {
         cancelTimeout();
         signal.removeEventListener('abort', onAbort);

@@ -16,9 +16,15 @@ export class TimerWheel {
     this.#slotMs = slotMs;
   }
 
-  /** Calls back once, `ms` to `ms` + one slot from now. @returns cancels */
-  after(ms: number, callback: () => void): () => void {
-    const wanted = Math.ceil((this.#clock.monotonicMs() + ms) / this.#slotMs);
+  /**
+   * Calls back once, `ms` to `ms` + one slot from now.
+   * @param slackMs by how much it may be later than that, so that more of them come in one turn of the event loop
+   * @returns cancels
+   */
+  after(ms: number, callback: () => void, slackMs = 0): () => void {
+    const soonest = Math.ceil((this.#clock.monotonicMs() + ms) / this.#slotMs);
+    const together = Math.max(1, Math.floor(slackMs / this.#slotMs));
+    const wanted = Math.ceil(soonest / together) * together;
     // A slot that the ticking has passed already would never come again.
     const slot = this.#timer ? Math.max(wanted, this.#next) : wanted;
     let members = this.#slots.get(slot);
