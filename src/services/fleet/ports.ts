@@ -188,21 +188,21 @@ export interface StatsSource {
   stats(sessionId: string): Promise<WorkerStats | null>;
 }
 
-/** A runtime whose workers live and die with it. */
+/** A runtime with a life of its own. */
 export interface RuntimeLifecycle {
-  /** Ends whatever an earlier run left behind. */
+  /** Takes over what an earlier run left behind, or ends it. */
   open(): Promise<void>;
   /** Stops all workers, at the same time. */
   close(options: StopOptions): Promise<void>;
 }
 
-/** A worker that an earlier run has left. */
+/** A worker that an earlier run had when it ended. */
 export interface LeftWorker {
   sessionId: string;
   epoch: number;
 }
 
-/** A runtime that shows only the workers that this process has started; others may run beside them. */
+/** A runtime that shows only the workers that this process has started or taken over; others may run beside them. */
 export interface OwnWorkersOnly {
   /** Since `open` they are known to be gone. */
   readonly leftBehind: readonly LeftWorker[];
