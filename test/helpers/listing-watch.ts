@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Asks an orchestrator; what it answered. */
-type Call = (
-  method: string,
-  path: string,
-) => Promise<{ status: number; body: { session?: SeenSession; nodes?: SeenNode[] } }>;
+type Call = (method: string, path: string) => Promise<{ status: number; body: unknown }>;
+
+interface SeenBody {
+  session?: SeenSession;
+  nodes?: SeenNode[];
+}
 
 interface SeenSession {
   state: string;
@@ -34,7 +36,7 @@ export function watchListing(call: Call, sessionId: string): ListingWatch {
   let looks = 0;
   let over = false;
   const session = async (): Promise<SeenSession | undefined> => {
-    const found = (await call('GET', `/api/sessions/${sessionId}`)).body.session;
+    const found = ((await call('GET', `/api/sessions/${sessionId}`)).body as SeenBody).session;
     const words = found && `${found.state}: ${found.reason}`;
     if (words !== undefined && words !== shown.at(-1)) shown.push(words);
     return found;
@@ -42,7 +44,7 @@ export function watchListing(call: Call, sessionId: string): ListingWatch {
   const watching = (async () => {
     while (!over) {
       const before = await session();
-      const nodes = (await call('GET', '/api/nodes')).body.nodes ?? [];
+      const nodes = ((await call('GET', '/api/nodes')).body as SeenBody).nodes ?? [];
       const after = await session();
       looks += 1;
       if (before?.state === 'connected' && isSameConnection(before, after)) {

@@ -80,7 +80,8 @@ export class FleetActions {
         await this.reasons.explain(sessionId, action.reason);
         return false;
       case 'replace': {
-        const start = (epoch: number) => this.#start(sessionId, action.node, lead, signal, epoch);
+        const start = (epoch: number, listed: Promise<void>) =>
+          this.#start(sessionId, action.node, lead, signal, { epoch, listed });
         const options = { graceMs: STOP_GRACE_MS, lead, signal, start };
         return await this.#deps.succession.replace(sessionId, action.node, options);
       }
@@ -137,23 +138,21 @@ export class FleetActions {
   /**
    * The epoch is taken first and written with the state: from then on every older worker is refused, and a
    * second runner that does the same ends with another epoch, of which the higher one wins everywhere.
-   * @param begun an epoch that was taken already
+   * @param begun an epoch that was taken already, and what it waits for before the state tells of it
    */
   async #start(
     sessionId: string,
     node: string | null,
     lead: number | undefined,
     signal: AbortSignal | undefined,
-    begun?: number,
+    begun?: { epoch: number; listed: Promise<void> },
   ): Promise<boolean> {
     const { binder, store, states, outbox, heartbeats, qrCodes, runtime, migrations, log } = this.#deps;
-    const session = await store.find(sessionId);
-    const binding = await binder.binding(sessionId);
+    const [session, binding] = await Promise.all([store.find(sessionId), binder.binding(sessionId)]);
     if (!session || !isWanted(session) || !binding) return false;
     const image = await this.#deps.imageFor(session);
-    const epoch = begun ?? (await outbox.takeOwnership(sessionId, lead));
-    await heartbeats.forget(sessionId);
-    await qrCodes.clear(sessionId);
+    const epoch = begun?.epoch ?? (await outbox.takeOwnership(sessionId, lead));
+    await Promise.all([heartbeats.forget(sessionId), qrCodes.clear(sessionId), begun?.listed]);
     const entered = await states.enter(sessionId, 'starting', {
       patch: { epoch, notBefore: null, workerImage: image },
       guard: { desired: 'running', generation: session.generation, epochBelow: epoch },

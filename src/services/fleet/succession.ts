@@ -56,7 +56,7 @@ export class Succession {
   }
 
   /**
-   * @param start starts the session's worker under this epoch, which has begun
+   * @param start starts the session's worker under this epoch, which has begun; its state tells of it when it is listed
    * @returns whether something was changed
    */
   async replace(
@@ -66,7 +66,7 @@ export class Succession {
       graceMs: number;
       lead: number | undefined;
       signal: AbortSignal | undefined;
-      start(epoch: number): Promise<boolean>;
+      start(epoch: number, listed: Promise<void>): Promise<boolean>;
     },
   ): Promise<boolean> {
     const { runtime, outbox, store, migrations, clock } = this.#deps;
@@ -96,12 +96,13 @@ export class Succession {
     }
     // From here on the old one is outdated: if this is not carried on, it ends all the same, and a new one starts.
     await runtime.stop(sessionId, { graceMs: options.graceMs });
+    // From here on the session has no connection: what need not wait for one another does not.
+    const listed = this.#promote(sessionId, epoch);
     const [begun] = await Promise.all([
       outbox.handOver(sessionId, epoch, options.lead),
-      this.#promote(sessionId, epoch),
       this.#ended(sessionId, generation),
     ]);
-    return begun ? await options.start(epoch) : true;
+    return begun ? await options.start(epoch, listed) : true;
   }
 
   /** There is no place for a successor. @returns whether something was changed */

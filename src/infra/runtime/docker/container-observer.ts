@@ -12,6 +12,8 @@ const LAST_LINES = 20;
 /** A worker as its engine shows it. */
 export interface SeenWorker extends ObservedWorker {
   role: Role;
+  /** The engine's own, of this very container. */
+  containerId: string;
 }
 
 /** What the engine tells of containers, as workers. */
@@ -41,36 +43,47 @@ export class ContainerObserver {
   async observe(info: ContainerInspectInfo): Promise<SeenWorker> {
     const { Config: config, State: state } = info;
     const role = roleOf(info.Name);
-    if (state.Running) return this.#running(config.Labels, role, Date.parse(state.StartedAt));
+    if (state.Running) return this.#running(info.Id, config.Labels, role, Date.parse(state.StartedAt));
     const log = await unlessGone(
       this.#docker.getContainer(info.Id).logs({ stdout: true, stderr: true, tail: LAST_LINES }),
     );
     const facts = exitFacts(info, log === null ? [] : linesOf(log));
     // One that was only made may be starting now.
     if (state.Status === 'exited') this.#ended.set(info.Id, facts);
-    return { ...identity(config.Labels), role, node: this.#node, state: 'exited', ...facts };
+    return { ...this.#identity(info.Id, config.Labels, role), state: 'exited', ...facts };
   }
 
   /** Without another look. */
-  justStarted(labels: Record<string, string>, role: Role): SeenWorker {
-    return this.#running(labels, role, this.#clock.nowMs() + this.aheadMs);
+  justStarted(containerId: string, labels: Record<string, string>, role: Role): SeenWorker {
+    return this.#running(containerId, labels, role, this.#clock.nowMs() + this.aheadMs);
   }
 
   async #observeListed(info: ContainerInfo): Promise<SeenWorker | null> {
     const { State: state, Labels: labels, Created: createdSeconds } = info;
     const role = roleOf(info.Names?.[0]);
     if (state === 'running' || state === 'paused' || state === 'restarting') {
-      return this.#running(labels, role, createdSeconds * 1000);
+      return this.#running(info.Id, labels, role, createdSeconds * 1000);
     }
     const known = this.#ended.get(info.Id);
-    if (known) return { ...identity(labels), role, node: this.#node, state: 'exited', ...known };
+    if (known) return { ...this.#identity(info.Id, labels, role), state: 'exited', ...known };
     const inspected = await unlessGone(this.#docker.getContainer(info.Id).inspect());
     return inspected === null ? null : await this.observe(inspected);
   }
 
-  #running(labels: Record<string, string>, role: Role, sinceMs: number): SeenWorker {
+  #running(containerId: string, labels: Record<string, string>, role: Role, sinceMs: number): SeenWorker {
     const ranMs = Math.max(1, this.#clock.nowMs() + this.aheadMs - sinceMs);
-    return { ...identity(labels), role, node: this.#node, state: 'running', ranMs, exit: null };
+    return { ...this.#identity(containerId, labels, role), state: 'running', ranMs, exit: null };
+  }
+
+  #identity(containerId: string, labels: Record<string, string>, role: Role) {
+    return {
+      sessionId: labels[LABEL.session] ?? '',
+      epoch: Number(labels[LABEL.epoch]),
+      generation: Number(labels[LABEL.generation]),
+      containerId,
+      role,
+      node: this.#node,
+    };
   }
 }
 
@@ -84,9 +97,3 @@ async function unlessGone<T>(call: Promise<T>): Promise<T | null> {
     throw error;
   }
 }
-
-const identity = (labels: Record<string, string>) => ({
-  sessionId: labels[LABEL.session] ?? '',
-  epoch: Number(labels[LABEL.epoch]),
-  generation: Number(labels[LABEL.generation]),
-});

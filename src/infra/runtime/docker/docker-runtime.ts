@@ -139,7 +139,7 @@ export class DockerRuntime
 
   promote(sessionId: string, epoch: number): Promise<void> {
     return this.#turns.take(sessionId, async () => {
-      const found = await this.successor(sessionId, epoch);
+      const found = this.#lists.successor(sessionId, epoch) ?? (await this.successor(sessionId, epoch));
       const host = this.#hosts.find(({ name }) => name === found?.node);
       if (found?.state === 'running' && host) await this.#promote(host, found);
     });

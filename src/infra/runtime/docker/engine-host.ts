@@ -126,8 +126,8 @@ export class EngineHost {
 
   /** Makes a successor the worker; the name of the worker must be free. */
   async promote(successor: SeenWorker): Promise<SeenWorker> {
-    const { sessionId } = successor;
-    await this.#ask(() => this.#container(sessionId, 'successor').rename({ name: this.#nameOf(sessionId) }));
+    const { sessionId, containerId } = successor;
+    await this.#ask(() => this.#docker.getContainer(containerId).rename({ name: this.#nameOf(sessionId) }));
     return { ...successor, role: 'worker' };
   }
 
@@ -196,7 +196,7 @@ export class EngineHost {
       await this.#ask(() => container.putArchive(files, { path: SECRETS_DIR }));
       await this.#ask(() => container.start());
       // One that has ended by now shows in the next list.
-      return this.#observer.justStarted(options.Labels ?? {}, role);
+      return this.#observer.justStarted(container.id, options.Labels ?? {}, role);
     } catch (error) {
       if (statusOf(error) === 404) this.#network.forget();
       await container.remove({ force: true, v: true }).catch(() => undefined);

@@ -48,6 +48,13 @@ export class HostLists {
     return seen.length > 0 ? seen : this.#hosts;
   }
 
+  /** As of the last look, or of its start. */
+  successor(sessionId: string, epoch: number): SeenWorker | null {
+    const found = this.#hosts.flatMap((host) => this.#lastSeen.get(host) ?? []);
+    const isIt = (each: SeenWorker): boolean => each.sessionId === sessionId && each.epoch === epoch;
+    return found.find((each) => each.role === 'successor' && isIt(each)) ?? null;
+  }
+
   /** How many workers it has. */
   load(host: EngineHost): number {
     const running = (this.#lastSeen.get(host) ?? []).filter(({ state }) => state === 'running');
