@@ -254,6 +254,8 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     async start() {
       address = await listen(server, config.host, config.port);
       releases.push('http server', () => closeServer(server, LAST_REQUESTS_MS));
+      // Workers that an earlier run has left wait for this, and not for long: whatever else takes its time comes later.
+      if (config.workerRuntime === 'process') await runtime.open();
       for (const [name, part] of [
         ['outbox', outbox.service],
         ['restoration', restoration],

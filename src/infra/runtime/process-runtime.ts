@@ -24,6 +24,7 @@ import { ranMsSince } from './process-signals.ts';
 import { statsOf } from './process-stats.ts';
 import { ProcessWarden } from './process-warden.ts';
 import { SessionTurns } from './session-turns.ts';
+import { type Identity, identityOf, leftWorkerOf, noteOf, recordName } from './worker-identity.ts';
 import { readLastLines, removeLog, WorkerLog } from './worker-log.ts';
 import { adoptedProcess, ownProcess, type ProcessExit, type WorkerProcess } from './worker-process.ts';
 import { BUILT_IN, checkRelease, workerProgram } from './worker-release.ts';
@@ -44,8 +45,6 @@ export interface ProcessRuntimeOptions {
   orphanMs?: number;
   maxLogBytes?: number;
 }
-
-type Identity = Pick<WorkerSpec, 'sessionId' | 'epoch' | 'generation'>;
 
 interface Running {
   spec: Identity;
@@ -77,6 +76,7 @@ export class ProcessRuntime
   readonly #records: ProcessRecords;
   readonly #outlive: boolean;
   readonly #warden: ProcessWarden;
+  #opened: Promise<void> | undefined;
   #closing = false;
 
   constructor(options: ProcessRuntimeOptions) {
@@ -96,8 +96,13 @@ export class ProcessRuntime
     workerProgram(this.#options, image);
   }
 
-  /** Adopts what an earlier run left behind for that, and kills the rest, so that no session runs twice. */
-  async open(): Promise<void> {
+  /** Adopts what an earlier run left behind for that, and kills the rest, so that no session runs twice. Once. */
+  open(): Promise<void> {
+    this.#opened ??= this.#open();
+    return this.#opened;
+  }
+
+  async #open(): Promise<void> {
     await this.#warden.dismissPredecessor();
     const left: LeftWorker[] = [];
     let killed = 0;
@@ -112,7 +117,7 @@ export class ProcessRuntime
         killed += 1;
       }
       await this.#records.remove(record.name);
-      left.push({ sessionId: sessionOfRecord(record.name), epoch: Number.parseInt(record.note, 10) });
+      left.push(leftWorkerOf(record));
     }
     this.leftBehind = left;
     const adopted = this.#workers.size;
@@ -203,8 +208,8 @@ export class ProcessRuntime
       await log.close();
       return log.lastLines;
     });
-    const { sessionId, epoch, generation } = spec;
-    const note = this.#outlive ? `${epoch} ${generation}` : String(epoch);
+    const { sessionId } = spec;
+    const note = noteOf(spec, this.#outlive);
     if (process.pid !== undefined) await this.#records.save(recordName(sessionId), process.pid, note);
     if (worker.end) await this.#records.remove(recordName(sessionId));
     // Only now: whoever follows us finds it by its record.
@@ -288,20 +293,6 @@ export class ProcessRuntime
   #logPath(sessionId: string): string {
     return join(this.#options.dataDir, 'logs', `${recordName(sessionId)}.log`);
   }
-}
-
-/** Session ids hold no separators of paths; what could be special to a file system is encoded. */
-const recordName = (sessionId: string): string =>
-  sessionId.replaceAll(/[^A-Za-z0-9_-]/g, (char) => `%${char.charCodeAt(0).toString(16)}`);
-
-const sessionOfRecord = (name: string): string =>
-  name.replaceAll(/%([0-9a-f]{2})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
-
-/** Null for a worker that was not meant to outlive its orchestrator. */
-function identityOf({ name, note }: ProcessRecord): Identity | null {
-  const [, epoch, generation] = /^(\d+) (\d+)$/.exec(note) ?? [];
-  if (epoch === undefined) return null;
-  return { sessionId: sessionOfRecord(name), epoch: Number(epoch), generation: Number(generation) };
 }
 
 /** Until all output is read; not for ever, because a child of the worker may keep the pipe open. */
