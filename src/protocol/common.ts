@@ -34,10 +34,19 @@ export const errorBody = z.object({
 });
 export type ErrorBody = z.infer<typeof errorBody>;
 
+/** What an earlier page gave as `nextCursor`. An empty one is none: clients put theirs in before they have one. */
+export const cursorSchema = (form: RegExp) =>
+  z
+    .string()
+    .max(256)
+    .refine((text) => text === '' || form.test(text), 'is not one that this list gave out')
+    .transform((text) => (text === '' ? undefined : text))
+    .optional();
+
 const LIMIT_RULE = 'must be a whole number from 1 to 1000';
 
 /** `limit` and `cursor` of every paged list. */
 export const pageQuery = z.object({
   limit: z.coerce.number(LIMIT_RULE).int(LIMIT_RULE).min(1, LIMIT_RULE).max(1000, LIMIT_RULE).default(100),
-  cursor: z.string().max(256).optional(),
+  cursor: cursorSchema(/./),
 });

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { pageQuery } from './common.ts';
+import { cursorSchema, pageQuery } from './common.ts';
 
 /** The multipart body of an upload, for the OpenAPI document: the file is streamed, never parsed as a whole. */
 export const uploadBody = z.object({
@@ -48,7 +48,10 @@ export const proxyView = z.object({
 });
 export type ProxyView = z.infer<typeof proxyView>;
 
-export const proxiesQuery = pageQuery.extend({ state: proxyState.optional() });
+export const proxiesQuery = pageQuery.extend({
+  state: proxyState.optional(),
+  cursor: cursorSchema(/^\d{1,20}\.\d{1,9}$/),
+});
 
 export const proxiesAnswer = z.object({
   status: z.literal('ok'),
@@ -65,8 +68,8 @@ const proxyReference = z
 export const proxyBody = z.object({ proxy: proxyReference });
 
 export const badProxyBody = proxyBody.extend({
-  error: z.string('must be a text').max(500, 'must be at most 500 characters').optional(),
-  rebind: z.boolean('must be true or false').optional().describe('Moves its sessions to other proxies.'),
+  error: z.string('must be a text').max(500, 'must be at most 500 characters').nullish(),
+  rebind: z.boolean('must be true or false').nullish().describe('Moves its sessions to other proxies.'),
 });
 
 export const badProxyAnswer = z.object({

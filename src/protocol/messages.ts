@@ -2,9 +2,10 @@ import { z } from 'zod';
 import { type FlotillaError, invalid } from '../kernel/errors.ts';
 import { ID_PATTERN } from '../kernel/ids.ts';
 import { isoTimeSchema, phoneSchema } from './common.ts';
+import { ruleInWords } from './rule-words.ts';
 
 export const MAX_CONTACTS = 100_000;
-/** The most that WhatsApp takes, in UTF-16 units; also after the names are put in. */
+/** Characters (code points), also after the names are put in: the most that WhatsApp takes. */
 export const MAX_MESSAGE_LENGTH = 65_536;
 export const MAX_NAME_LENGTH = 200;
 export const MAX_IMAGE_BYTES = 10 * 1024 * 1024;
@@ -78,7 +79,7 @@ export function parseMessageRequest(value: unknown): MessageRequest {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw invalid('invalid_request', 'The request must be a JSON object.');
   }
-  const rest = restSchema.safeParse(value);
+  const rest = restSchema.safeParse(value, { error: ruleInWords });
   if (!rest.success) {
     const issue = rest.error.issues[0];
     throw wrong(String(issue?.path[0] ?? 'body'), issue?.message ?? 'is not valid');
@@ -124,20 +125,29 @@ function parseContact(entry: unknown, place: string): Contact {
   if (typeof name !== 'string' || name.trim() === '') {
     throw wrong(`${place}.name`, 'must be text that is not empty');
   }
-  if (name.length > MAX_NAME_LENGTH) {
+  if (isLonger(name, MAX_NAME_LENGTH)) {
     throw wrong(`${place}.name`, `must have at most ${MAX_NAME_LENGTH} characters`);
   }
   if (name.includes('\0')) throw wrong(`${place}.name`, 'must not contain NUL characters');
   return [phone, name];
 }
 
+const charactersOf = (text: string): number => {
+  let count = 0;
+  for (const _ of text) count++;
+  return count;
+};
+
+/** Without counting where the UTF-16 units, which cost nothing, say so already. */
+const isLonger = (text: string, most: number): boolean => text.length > most && charactersOf(text) > most;
+
 /** Names can blow a message up: thousands of placeholders times two hundred characters. */
 function checkRenderedLength(message: string, contacts: readonly Contact[]): void {
   const placeholder = '{{name}}';
   const places = message.split(placeholder).length - 1;
   if (places === 0) return;
-  const room = Math.floor((MAX_MESSAGE_LENGTH - message.length) / places) + placeholder.length;
-  const tooLong = contacts.findIndex(([, name]) => name.length > room);
+  const room = Math.floor((MAX_MESSAGE_LENGTH - charactersOf(message)) / places) + placeholder.length;
+  const tooLong = contacts.findIndex(([, name]) => isLonger(name, room));
   if (tooLong === -1) return;
   throw wrong(`contacts[${tooLong}].name`, `makes the message longer than ${MAX_MESSAGE_LENGTH} characters`);
 }

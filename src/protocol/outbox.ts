@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { type FlotillaError, invalid } from '../kernel/errors.ts';
 import { newTaskId } from '../kernel/ids.ts';
 import { isMediaName } from '../kernel/media-name.ts';
-import { idSchema, isoTimeSchema, pageQuery, phoneSchema } from './common.ts';
+import { cursorSchema, idSchema, isoTimeSchema, pageQuery, phoneSchema } from './common.ts';
+import { ruleInWords } from './rule-words.ts';
 
 export const MAX_TASKS_PER_REQUEST = 10_000;
 export const MAX_ENQUEUE_BODY_BYTES = 32 * 1024 * 1024;
@@ -88,7 +89,7 @@ export function parseEnqueue(body: Record<string, unknown>): { many: boolean; ta
 }
 
 function parseTask(value: unknown, place: string): TaskToQueue {
-  const result = taskSchema.safeParse(value);
+  const result = taskSchema.safeParse(value, { error: ruleInWords });
   if (!result.success) {
     const issue = result.error.issues[0];
     const field = [place, ...(issue?.path.map(String) ?? [])].filter((part) => part !== '').join('.');
@@ -149,7 +150,7 @@ export const outboxStatusSchema = z.object({
   oldestAgeMs: z.number().nullable().describe('Since the oldest task was accepted.'),
 });
 
-export const deadQuery = pageQuery;
+export const deadQuery = pageQuery.extend({ cursor: cursorSchema(/^\d{1,9}$/) });
 
 export const deadSchema = z.object({
   ...ok,

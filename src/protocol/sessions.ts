@@ -73,14 +73,14 @@ export const webhookUrlSchema = z
 
 export const createSessionBody = z.object({
   phone: phoneSchema,
-  tenant: z.string().trim().min(1, 'must not be empty').max(128).optional(),
-  profile: z.string().min(1).max(4096).optional().describe('The id of an uploaded profile, or its line.'),
-  provider: z.enum(PROVIDERS, `must be one of ${PROVIDERS.join(', ')}`).optional(),
-  webhookUrl: webhookUrlSchema.optional(),
-  resources: resourcesSchema.optional(),
+  tenant: z.string().trim().min(1, 'must not be empty').max(128).nullish(),
+  profile: z.string().min(1).max(4096).nullish().describe('The id of an uploaded profile, or its line.'),
+  provider: z.enum(PROVIDERS, `must be one of ${PROVIDERS.join(', ')}`).nullish(),
+  webhookUrl: webhookUrlSchema.nullish(),
+  resources: resourcesSchema.nullish(),
   proxy: z
     .literal(false, 'may only be false: proxies are assigned')
-    .optional()
+    .nullish()
     .describe('false: no proxy at all; needs ALLOW_DIRECT=true.'),
 });
 
@@ -125,13 +125,10 @@ export const deleteSessionQuery = z.object({ logout: flagText.optional() });
 export const deleteSessionAnswer = z.object({ status: z.literal('ok'), deleted: idSchema });
 export const restartedAnswer = z.object({ status: z.literal('ok'), restarted: idSchema });
 
+const LINES_RULE = 'must be a whole number from 1 to 2000';
+
 export const logsQuery = z.object({
-  lines: z.coerce
-    .number('must be a whole number')
-    .int('must be a whole number')
-    .min(1)
-    .max(2000)
-    .default(200),
+  lines: z.coerce.number(LINES_RULE).int(LINES_RULE).min(1, LINES_RULE).max(2000, LINES_RULE).default(200),
 });
 export const logsAnswer = z.object({ status: z.literal('ok'), lines: z.array(z.string()) });
 

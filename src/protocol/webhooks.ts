@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { idSchema } from './common.ts';
+import { cursorSchema, idSchema } from './common.ts';
 import { webhookUrlSchema } from './sessions.ts';
 
 export const setWebhookBody = z.object({
@@ -20,12 +20,11 @@ export const webhookAnswer = z.object({
   }),
 });
 
+const LIMIT_RULE = 'must be a whole number from 1 to 200';
+
 export const webhookDeadQuery = z.object({
-  limit: z.coerce.number('must be a whole number').int('must be a whole number').min(1).max(200).default(50),
-  cursor: z
-    .string()
-    .regex(/^\d{1,15}$/, 'must be a cursor of an earlier answer')
-    .optional(),
+  limit: z.coerce.number(LIMIT_RULE).int(LIMIT_RULE).min(1, LIMIT_RULE).max(200, LIMIT_RULE).default(50),
+  cursor: cursorSchema(/^\d{1,15}$/),
 });
 
 export const webhookDeadAnswer = z.object({

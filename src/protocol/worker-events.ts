@@ -2,11 +2,14 @@ import { z } from 'zod';
 import { idSchema } from './common.ts';
 
 /** Workers write times as ISO 8601, with any offset, or as milliseconds since the Unix epoch. */
-const timeSchema = z.union([z.iso.datetime({ offset: true }), z.number().int().nonnegative()]);
+const timeSchema = z.union(
+  [z.iso.datetime({ offset: true }), z.number().int().nonnegative()],
+  'must be an ISO 8601 time, or milliseconds since the Unix epoch',
+);
 
-const base = { sessionId: idSchema, timestamp: timeSchema.optional() };
+const base = { sessionId: idSchema, timestamp: timeSchema.nullish() };
 
-const reason = z.string().max(500).optional();
+const reason = z.string().max(500);
 
 export const workerEventBody = z.discriminatedUnion(
   'type',
@@ -14,7 +17,7 @@ export const workerEventBody = z.discriminatedUnion(
     z.object({
       ...base,
       type: z.literal('QR_UPDATE'),
-      data: z.object({ qrCode: z.string().min(1).max(4096), expiresAt: timeSchema.optional() }),
+      data: z.object({ qrCode: z.string().min(1).max(4096), expiresAt: timeSchema.nullish() }),
     }),
     z.object({
       ...base,
@@ -24,13 +27,16 @@ export const workerEventBody = z.discriminatedUnion(
           .string()
           .transform((text) => text.replaceAll(/\D/g, ''))
           .refine((digits) => /^\d{5,20}$/.test(digits), 'must hold the digits of a phone number'),
-        jid: z.string().max(256).optional(),
+        jid: z.string().max(256).nullish(),
       }),
     }),
     z.object({
       ...base,
       type: z.literal('STATUS_CHANGE'),
-      data: z.object({ status: z.enum(['RECONNECTING', 'LOGGED_OUT', 'SHUTTING_DOWN']), reason }),
+      data: z.object({
+        status: z.enum(['RECONNECTING', 'LOGGED_OUT', 'SHUTTING_DOWN']),
+        reason: reason.nullish(),
+      }),
     }),
     z.object({
       ...base,
@@ -41,16 +47,16 @@ export const workerEventBody = z.discriminatedUnion(
       ...base,
       type: z.literal('RECEIPT'),
       data: z.object({
-        taskId: idSchema.optional(),
-        whatsappId: z.string().max(128).optional(),
+        taskId: idSchema.nullish(),
+        whatsappId: z.string().max(128).nullish(),
         status: z.enum(['delivered', 'read']),
-        at: timeSchema.optional(),
+        at: timeSchema.nullish(),
       }),
     }),
     z.object({
       ...base,
       type: z.literal('MESSAGE'),
-      data: z.looseObject({ id: z.string().max(256).optional() }),
+      data: z.looseObject({ id: z.string().max(256).nullish() }),
     }),
   ],
   'must be one of QR_UPDATE, CONNECTED, STATUS_CHANGE, PING, RECEIPT, MESSAGE',
@@ -73,7 +79,7 @@ export const commandPath = z.object({ id: idSchema, commandId: idSchema });
 export const commandResultBody = z.object({
   ok: z.boolean(),
   code: z.string().max(32).optional(),
-  reason,
+  reason: reason.optional(),
 });
 
 /** Bytes of JSON that an event may have. */

@@ -366,7 +366,7 @@ describe('status and proxies', () => {
     expect(seen.size).toBe(250);
     expect((await json('GET', '/api/proxies?state=nonsense')).status).toBe(400);
     expect((await json('GET', '/api/proxies?limit=0')).status).toBe(400);
-    expect((await json('GET', '/api/proxies?cursor=nonsense')).status).toBe(200);
+    expect((await json('GET', '/api/proxies?cursor=nonsense')).status).toBe(400);
   });
 
   test('bad, restored, drained', async () => {

@@ -1,5 +1,5 @@
 import type { RequestListener } from 'node:http';
-import express, { type Express } from 'express';
+import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import type { FlotillaError } from '../../kernel/errors.ts';
 import type { Logger } from '../../kernel/log.ts';
@@ -10,7 +10,7 @@ import { hotRoutes } from './hot-routes.ts';
 import { createHttpMetrics, type HttpMetrics } from './metrics.ts';
 import { createRegistry, openApiDocument } from './openapi.ts';
 import { requestId } from './request-id.ts';
-import { type RouteModule, Routes } from './route.ts';
+import { type RouteModule, Routes, wrongMethod } from './route.ts';
 
 export interface AppOptions {
   modules: RouteModule[];
@@ -57,6 +57,7 @@ export function createApp(options: AppOptions): App {
       next();
     });
   }
+  app.use(['/docs', '/openapi.json'], onlyRead);
   let document: object | undefined;
   app.get('/openapi.json', (_req, res) => {
     document ??= openApiDocument(registry, options.version);
@@ -69,3 +70,14 @@ export function createApp(options: AppOptions): App {
   const listener = hotRoutes({ routes: routes.hot, otherwise: app, secureHeaders, metrics, fail });
   return { express: app, listener };
 }
+
+const onlyRead: RequestHandler = (req, res, next) => {
+  if (req.method === 'GET' || req.method === 'HEAD') {
+    next();
+    return;
+  }
+  const allow = 'GET, HEAD, OPTIONS';
+  res.setHeader('Allow', allow);
+  if (req.method !== 'OPTIONS') throw wrongMethod(req.method, req.baseUrl, allow);
+  res.status(204).end();
+};

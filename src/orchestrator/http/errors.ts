@@ -101,6 +101,9 @@ function answerEarly(req: IncomingMessage, res: ServerResponse, bytes: Buffer): 
 const stackOf = (error: unknown): string =>
   error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
 
+export const bodyTooLarge = (): FlotillaError =>
+  new FlotillaError('too_large', 'body_too_large', 'The body is larger than this endpoint accepts.');
+
 export const malformedJson = (error: unknown): FlotillaError =>
   new FlotillaError(
     'invalid',
@@ -117,11 +120,7 @@ function asFlotillaError(error: unknown): FlotillaError | undefined {
     case 'entity.parse.failed':
       return malformedJson(error);
     case 'entity.too.large':
-      return new FlotillaError(
-        'too_large',
-        'body_too_large',
-        'The body is larger than this endpoint accepts.',
-      );
+      return bodyTooLarge();
     case 'encoding.unsupported':
     case 'charset.unsupported':
       return new FlotillaError('unsupported_type', 'unsupported_content_type', messageOf(error));

@@ -1,5 +1,5 @@
 import type { Request, RequestHandler, Response } from 'express';
-import type { FlotillaError } from '../../kernel/errors.ts';
+import { FlotillaError } from '../../kernel/errors.ts';
 
 /**
  * Runs a multipart parser over a body of at most `maxBytes`. Multer tells of its errors only when the whole body has
@@ -12,6 +12,8 @@ export function runMultipart(
   maxBytes: number,
   tooLarge: () => FlotillaError,
 ): Promise<void> {
+  const { 'content-encoding': coding = 'identity' } = req.headers;
+  if (coding !== 'identity') return Promise.reject(compressed(coding));
   // Said before a gigabyte has travelled.
   if (Number(req.headers['content-length'] ?? 0) > maxBytes) return Promise.reject(tooLarge());
   return new Promise((resolve, reject) => {
@@ -26,3 +28,10 @@ export function runMultipart(
     });
   });
 }
+
+const compressed = (coding: string): FlotillaError =>
+  new FlotillaError(
+    'unsupported_type',
+    'unsupported_content_type',
+    `A multipart body must come as it is, without Content-Encoding: ${coding.slice(0, 40)}.`,
+  );

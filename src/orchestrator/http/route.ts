@@ -4,7 +4,9 @@ import express, { type NextFunction, type Request, type Response, type Router } 
 import { z } from 'zod';
 import { FlotillaError, invalid } from '../../kernel/errors.ts';
 import { errorBody } from '../../protocol/common.ts';
+import { ruleInWords } from '../../protocol/rule-words.ts';
 import type { Authenticator, WorkerIdentity } from './auth.ts';
+import { limitBody } from './body-limit.ts';
 
 /** Who may call: people and their software; workers; anybody. */
 export type Audience = 'management' | 'worker' | 'public';
@@ -30,7 +32,7 @@ export interface RouteSpec<P extends z.ZodType, Q extends z.ZodType, B extends z
   /** Other content types of the answer. */
   produces?: string[];
   successStatus?: number;
-  /** Statuses that callers have to expect besides 400, 401 and 503. */
+  /** Statuses that callers have to expect besides 400, 401, 429, 503 and, with a body, 413 and 415. */
   errors?: number[];
   /** Served beside Express's router when the request is an ordinary one; see hot-routes.ts. */
   hot?: boolean;
@@ -75,7 +77,7 @@ export type Answer = object | Reply | undefined;
 
 export type RouteModule = (routes: Routes) => void;
 
-const wrongMethod = (method: string, path: string, allow: string): FlotillaError =>
+export const wrongMethod = (method: string, path: string, allow: string): FlotillaError =>
   new FlotillaError('wrong_method', 'method_not_allowed', `${method} is not for ${path}; allowed: ${allow}.`);
 
 const NO_WORKER: WorkerIdentity = { sessionId: null, epoch: 0 };
@@ -163,7 +165,7 @@ export class Routes {
 }
 
 function jsonParser(limit: number) {
-  const parser = express.json({ limit, strict: false });
+  const parser = limitBody(express.json({ limit, strict: false }), limit);
   return (req: Request, res: Response, next: NextFunction): void => {
     const isEmpty = req.headers['content-length'] === '0';
     if (!isEmpty && req.is('application/json') === false) {
@@ -183,7 +185,7 @@ function jsonParser(limit: number) {
 /** @throws FlotillaError `invalid_request`, naming the first field that breaks a rule */
 function parse(schema: z.ZodType | undefined, value: unknown, where: string): unknown {
   if (!schema) return value;
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, { error: ruleInWords });
   if (result.success) return result.data;
   throw invalidRequest(result.error, where);
 }
@@ -192,7 +194,7 @@ export function invalidRequest(error: z.ZodError, where: string): FlotillaError 
   const issue = error.issues[0];
   const field = issue ? fieldOf(issue.path) : '';
   const rule = issue?.message ?? 'is not valid';
-  const reason = field ? `${field}: ${rule}` : `The ${where} is not valid: ${rule}`;
+  const reason = field ? `${field}: ${rule}` : `The ${where} ${rule}`;
   return invalid('invalid_request', reason, field ? { details: { field } } : {});
 }
 
@@ -219,7 +221,13 @@ const ERROR_TEXTS: Record<number, string> = {
 function openApiEntry<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType>(
   spec: RouteSpec<P, Q, B>,
 ): RouteConfig {
-  const errors = new Set([400, ...(spec.audience === 'public' ? [] : [401]), ...(spec.errors ?? []), 503]);
+  const errors = new Set([
+    400,
+    ...(spec.audience === 'public' ? [] : [401, 429]),
+    ...(spec.body || spec.consumes ? [413, 415] : []),
+    ...(spec.errors ?? []),
+    503,
+  ]);
   const content = spec.consumes
     ? Object.fromEntries(spec.consumes.map((c) => [c.contentType, { schema: c.schema }]))
     : spec.body

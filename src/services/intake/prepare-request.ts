@@ -35,7 +35,9 @@ export interface RequestReader {
  * @throws FlotillaError `malformed_json`, `invalid_request`, `too_many_contacts`; the reason names the field
  */
 export function prepareRequest(source: RequestSource): PreparedRequest {
-  const { contacts, ...request } = parseMessageRequest(parseJson(source));
+  const value = parseJson(source);
+  const { contacts, ...request } = parseMessageRequest(value);
+  if (source.imageDigest === null) refuseImageInJson(value);
   const slices: string[] = [];
   for (let first = 0; first < contacts.length; first += CONTACTS_PER_SLICE) {
     slices.push(JSON.stringify(contacts.slice(first, first + CONTACTS_PER_SLICE)));
@@ -57,6 +59,15 @@ function parseJson({ text, place }: RequestSource): unknown {
     throw invalid('invalid_request', 'data must be a JSON object', { details: { field: 'data' } });
   }
   return value;
+}
+
+/** A message whose image was left out without a word would be worse than none. */
+function refuseImageInJson(value: unknown): void {
+  const { image } = value as { image?: unknown };
+  if (image === undefined || image === null) return;
+  throw invalid('invalid_request', 'image must come as a file, in a multipart/form-data body', {
+    details: { field: 'image' },
+  });
 }
 
 /** Of [contacts, message, image, session, tenant, not before, expires at] as JSON. */

@@ -86,7 +86,7 @@ export class SessionCreator {
       );
     }
     await this.refuseIfFull();
-    if (request.profile !== undefined) {
+    if (typeof request.profile === 'string') {
       const line = await this.#deps.profiles.resolve(request.profile);
       if (line === null) throw await this.#refused('no_profile_available');
       const made = await this.#make(this.#record(request, line, direct), once);
@@ -210,7 +210,7 @@ function fitting(lines: readonly string[], request: CreateSession): string[] {
     if (!parsed.ok) continue;
     const { phone, tenant, provider } = parsed.profile;
     if (tenant !== null && tenant !== request.tenant) continue;
-    if (provider !== null && request.provider !== undefined && provider !== request.provider) continue;
+    if (provider !== null && request.provider && provider !== request.provider) continue;
     if (phone === request.phone) same.push(line);
     else if (phone === null) open.push(line);
   }

@@ -94,17 +94,17 @@ export interface SessionPage {
   tenant: string | null;
 }
 
-/** What a person asks for. */
+/** What a person asks for; null is as good as nothing. */
 export interface CreateSession {
   phone: string;
-  tenant?: string | undefined;
+  tenant?: string | null | undefined;
   /** A profile line or its id; without it a fitting free one is taken, or none. */
-  profile?: string | undefined;
-  provider?: string | undefined;
-  webhookUrl?: string | undefined;
-  resources?: Resources | undefined;
+  profile?: string | null | undefined;
+  provider?: string | null | undefined;
+  webhookUrl?: string | null | undefined;
+  resources?: Resources | null | undefined;
   /** `false` asks for a session without a proxy. */
-  proxy?: false | undefined;
+  proxy?: false | null | undefined;
 }
 
 /** What makes the request for a session repeatable: its key, and a SHA-256 of what was asked for. */

@@ -14,6 +14,13 @@ export interface EventRoutesDeps {
 /** Clients wait this long before they come back. */
 const RETRY_MS = 2000;
 
+const HEADERS = {
+  'Content-Type': 'text/event-stream; charset=utf-8',
+  'Cache-Control': 'no-store',
+  // Proxies such as nginx would collect the stream otherwise.
+  'X-Accel-Buffering': 'no',
+};
+
 export const eventRoutes =
   (deps: EventRoutesDeps): RouteModule =>
   (routes) => {
@@ -33,7 +40,13 @@ export const eventRoutes =
       },
       async ({ query, req, res }) => {
         const types = query.type?.split(',').flatMap((type) => type.trim() || []) ?? [];
-        const after = resumeFrom(req, query.lastEventId) ?? (await deps.feed.latestId());
+        const latest = await deps.feed.latestId();
+        // An id that is still to come was given out by a log that has been lost: waiting for it would take for ever.
+        const after = Math.min(resumeFrom(req, query.lastEventId) ?? latest, latest);
+        if (req.method === 'HEAD') {
+          res.writeHead(200, HEADERS).end();
+          return undefined;
+        }
         const gone = new AbortController();
         res.once('close', () => gone.abort());
         const signal = AbortSignal.any([gone.signal, deps.stopping]);
@@ -58,12 +71,7 @@ async function stream(
   batches: AsyncIterable<StoredEvent[]>,
   signal: AbortSignal,
 ): Promise<void> {
-  res.writeHead(200, {
-    'Content-Type': 'text/event-stream; charset=utf-8',
-    'Cache-Control': 'no-store',
-    // Proxies such as nginx would collect the stream otherwise.
-    'X-Accel-Buffering': 'no',
-  });
+  res.writeHead(200, HEADERS);
   res.write(`retry: ${RETRY_MS}\n\n`);
   for await (const batch of batches) {
     if (signal.aborted) break;

@@ -3,6 +3,7 @@ import multer, { MulterError } from 'multer';
 import { FlotillaError, invalid } from '../../../kernel/errors.ts';
 import { MAX_IMAGE_BYTES, MAX_MESSAGE_BODY_BYTES } from '../../../protocol/messages.ts';
 import type { RequestSource } from '../../../services/intake/prepare-request.ts';
+import { limitBody } from '../body-limit.ts';
 import { runMultipart } from '../multipart.ts';
 
 export interface MessageBody {
@@ -11,7 +12,10 @@ export interface MessageBody {
   image: Uint8Array | null;
 }
 
-const json = express.text({ type: 'application/json', limit: MAX_MESSAGE_BODY_BYTES });
+const json = limitBody(
+  express.text({ type: 'application/json', limit: MAX_MESSAGE_BODY_BYTES }),
+  MAX_MESSAGE_BODY_BYTES,
+);
 
 // In memory: a request that breaks off leaves nothing behind, and a whole image is needed to tell its type.
 const multipart = multer({

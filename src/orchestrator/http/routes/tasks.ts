@@ -1,13 +1,8 @@
 import { z } from 'zod';
-import { idSchema, pageQuery } from '../../../protocol/common.ts';
+import { cursorSchema, idSchema, pageQuery } from '../../../protocol/common.ts';
 import { TASK_STATES, taskSchema, taskStorySchema } from '../../../protocol/tasks.ts';
 import type { TaskStories } from '../../../services/intake/task-stories.ts';
 import type { RouteModule } from '../route.ts';
-
-const cursorSchema = z
-  .string()
-  .regex(/^\d{1,9}$/, 'is not one that this endpoint gave')
-  .optional();
 
 /** What became of single messages. */
 export function taskRoutes({ stories }: { stories: TaskStories }): RouteModule {
@@ -23,7 +18,7 @@ export function taskRoutes({ stories }: { stories: TaskStories }): RouteModule {
           'the totals of the job; the other states are taken literally.',
         audience: 'management',
         params: z.object({ jobId: idSchema }),
-        query: pageQuery.extend({ cursor: cursorSchema, state: z.enum(TASK_STATES).optional() }),
+        query: pageQuery.extend({ cursor: cursorSchema(/^\d{1,9}$/), state: z.enum(TASK_STATES).optional() }),
         response: z.object({
           status: z.literal('ok'),
           tasks: z.array(taskSchema),

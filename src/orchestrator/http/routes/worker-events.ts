@@ -62,14 +62,19 @@ export const workerEventRoutes =
     );
   };
 
-const toMs = (time: string | number): number => (typeof time === 'number' ? time : Date.parse(time));
+type Time = string | number | null | undefined;
+
+function toMs(time: Time): number | null {
+  if (time === undefined || time === null) return null;
+  return typeof time === 'number' ? time : Date.parse(time);
+}
 
 function reportOf(body: WorkerEventBody): WorkerReport {
-  const said = body.timestamp === undefined ? null : toMs(body.timestamp);
+  const said = toMs(body.timestamp);
   switch (body.type) {
     case 'QR_UPDATE': {
       const { qrCode, expiresAt } = body.data;
-      return { type: body.type, qrCode, expiresAtMs: expiresAt === undefined ? null : toMs(expiresAt) };
+      return { type: body.type, qrCode, expiresAtMs: toMs(expiresAt) };
     }
     case 'CONNECTED':
       return { type: body.type, phone: body.data.phoneNumber, jid: body.data.jid ?? null };
@@ -84,7 +89,7 @@ function reportOf(body: WorkerEventBody): WorkerReport {
         taskId: taskId ?? null,
         whatsappId: whatsappId ?? null,
         status,
-        atMs: at === undefined ? said : toMs(at),
+        atMs: toMs(at) ?? said,
       };
     }
     case 'MESSAGE':
