@@ -64,4 +64,8 @@ export const url = (protocols: RegExp, text: string) =>
 
 export const text = z.string().optional() as z.ZodType<Text>;
 export const textOr = (fallback: string) => z.string().default(fallback) as unknown as z.ZodType<string>;
-export const secretText = z.string().optional() as z.ZodType<Text>;
+/** A secret that clients send as it is. */
+export const headerText = z
+  .string()
+  .regex(/^[\x20-\x7e]+$/, 'must be of ASCII characters in one line: it travels in a header')
+  .optional() as z.ZodType<Text>;

@@ -4,7 +4,7 @@ import { messageOf } from '../kernel/errors.ts';
 import {
   choice,
   flag,
-  secretText,
+  headerText,
   type Text,
   text,
   textOr,
@@ -20,14 +20,14 @@ export const variables = {
   API_KEY: variable(
     'API_KEY',
     'Key of the management API (header X-API-KEY). Made at the first start in development; required in production.',
-    secretText,
+    headerText,
     undefined,
     true,
   ),
   WEBHOOK_SECRET: variable(
     'WEBHOOK_SECRET',
     'Shared secret of workers (header X-Webhook-Secret), and what their own tokens are signed with. Made at the first start in development; required in production.',
-    secretText,
+    headerText,
     undefined,
     true,
   ),
@@ -154,7 +154,7 @@ export const variables = {
   ORCHESTRATOR_URL: variable(
     'ORCHESTRATOR_URL',
     'How workers, and a dispatcher of its own, reach the orchestrator. By default its own address; from containers http://host.docker.internal and the port.',
-    url(/^https?:\/\//, 'must be an http:// or https:// URL'),
+    url(/^https?:\/\/[^?#]*$/, 'must be an http:// or https:// URL without ? and #'),
   ),
   ALLOW_DIRECT: variable(
     'ALLOW_DIRECT',

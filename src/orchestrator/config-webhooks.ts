@@ -23,6 +23,11 @@ function toKey(text: string): SigningKey | null {
   return key.length >= 24 && key.length <= 64 ? key : null;
 }
 
+export function isAmong(keys: readonly SigningKey[], secret: string | null): boolean {
+  const key = toKey(secret ?? '');
+  return key !== null && keys.some((one) => one.equals(key));
+}
+
 /** What is set about the webhooks of sessions. */
 export const webhookVariables = {
   WEBHOOK_SIGNING_SECRET: variable(

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { type DockerHost, unprotected } from '../infra/runtime/docker/hosts.ts';
 import type { ConfigVariable } from './config-kinds.ts';
 import { variables } from './config-variables.ts';
-import type { SigningKey } from './config-webhooks.ts';
+import { isAmong, type SigningKey } from './config-webhooks.ts';
 
 /** Everything that can be set, parsed. Paths are absolute. Null where nothing was given and there is no default. */
 export interface Config {
@@ -145,6 +145,9 @@ export function loadConfig(env: Environment = process.env): Config {
     whatsappRootKey: read(v.WHATSAPP_ROOT_KEY) ?? null,
     whatsappCaFile: certificateFile(read(v.WHATSAPP_CA_FILE)),
   };
+  if (isAmong(config.webhooks.signingKeys, config.webhookSecret)) {
+    throw new ConfigError('WEBHOOK_SIGNING_SECRET must not be WEBHOOK_SECRET: receivers know it.');
+  }
   if (config.production) refuseInsecure(config);
   if (config.production) refuseUnprotected(config);
   if (config.workerRuntime === 'docker') refuseUnreachable(config);

@@ -84,6 +84,9 @@ describe('a start that is refused', () => {
     ['ALERT_WEBHOOK_URL', 'not a url'],
     ['WEBHOOK_SIGNING_SECRET', 'whsec_short'],
     ['ORCHESTRATOR_URL', 'nowhere'],
+    ['ORCHESTRATOR_URL', 'http://127.0.0.1:3000/fleet?a=b'],
+    ['API_KEY', 'schlüssel-schlüssel'],
+    ['WEBHOOK_SECRET', 'two\nlines'],
     ['AUTH_ENCRYPTION_KEY', 'short'],
     ['WHATSAPP_VERSION', 'latest'],
     ['WHATSAPP_WS_URL', 'http://x'],
@@ -91,6 +94,16 @@ describe('a start that is refused', () => {
     ['WHATSAPP_CA_FILE', join(import.meta.dirname, 'start.test.ts')],
   ])('for %s=%s, naming the variable', (name, value) => {
     expect(() => loadConfig({ ...KEYS, [name]: value })).toThrow(new RegExp(`^${name} [^\\n]+$`));
+  });
+
+  it('for a signing secret that is the secret of workers', () => {
+    const secret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
+    const env = {
+      ...KEYS,
+      WEBHOOK_SECRET: secret,
+      WEBHOOK_SIGNING_SECRET: `${secret} whsec_${'A'.repeat(32)}`,
+    };
+    expect(() => loadConfig(env)).toThrow(/^WEBHOOK_SIGNING_SECRET [^\n]+$/);
   });
 
   it('in production for an engine that anybody may use, unless that is said to be as it should be', () => {
