@@ -19,10 +19,26 @@ export interface OutboxTask {
  * without decoding. The same task always gives the same bytes.
  */
 export function canonicalRaw(task: OutboxTask): string {
-  const { taskId, mode, to, text, mediaRef, jobId, tenant, expiresAt, ...extra } = task;
+  const { taskId, mode, to, text, mediaRef, jobId, tenant, expiresAt } = task;
   const known = { taskId, mode, to, text, mediaRef, jobId, tenant, expiresAt };
-  for (const _ in extra) return JSON.stringify({ ...known, ...sorted(extra) });
+  for (const field in task)
+    if (!Object.hasOwn(known, field)) return JSON.stringify({ ...known, ...extraOf(task) });
   return JSON.stringify(known);
+}
+
+function extraOf(task: OutboxTask): Record<string, unknown> {
+  const {
+    taskId: _,
+    mode: _1,
+    to: _2,
+    text: _3,
+    mediaRef: _4,
+    jobId: _5,
+    tenant: _6,
+    expiresAt: _7,
+    ...extra
+  } = task;
+  return sorted(extra);
 }
 
 const sorted = (extra: Record<string, unknown>): Record<string, unknown> =>

@@ -19,12 +19,12 @@ export function rowSource(
 }
 
 /**
- * The same from lists, with their values in the order of the columns: for rows that come by the hundred thousand,
- * of which neither an object each nor a second list is made.
+ * The same from lists, with their values in the order of the columns: for rows that are many, of which neither an
+ * object each nor a second list is made.
  */
 export function listSource(
   dialect: DatabaseDialect,
-  lists: readonly (readonly (string | number)[])[],
+  lists: readonly (readonly (string | number | null)[])[],
   columns: Record<string, 'text' | 'integer'>,
 ): RawBuilder<unknown> {
   const postgres = dialect === 'postgres';

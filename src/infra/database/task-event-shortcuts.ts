@@ -1,8 +1,8 @@
 import { type RawBuilder, sql } from 'kysely';
-import { ACCEPTED, applyTaskEvent } from '../../domain/task-state.ts';
+import type { TaskEvent } from '../../domain/task-state.ts';
 import type { LedgerEvent } from '../../services/ledger/ports.ts';
 import type { DatabaseDialect } from './database.ts';
-import { rowSource } from './row-source.ts';
+import { listSource } from './row-source.ts';
 import { IS_BORN_QUEUED } from './task-rows.ts';
 
 export type NamedEvent = LedgerEvent & { taskId: string };
@@ -65,15 +65,34 @@ function kindOf({ events }: TaskStep): Kind {
   return 'handedOut';
 }
 
+/**
+ * What `applyTaskEvent` makes of a task that was never handed out before, from events of these kinds in the order of
+ * their times; without a task for each step.
+ */
+export function outcomeOf(events: readonly TaskEvent[]) {
+  let attempts = 0;
+  let whatsappId: string | null = null;
+  let claimedAt: string | null = null;
+  let sentAt: string | null = null;
+  for (const event of events) {
+    if (event.type === 'claimed') {
+      claimedAt = event.at;
+      attempts = event.attempts ?? attempts;
+      whatsappId = whatsappId ?? event.whatsappId ?? null;
+    } else if (event.type === 'sent') {
+      sentAt = sentAt ?? event.at;
+      attempts = event.attempts || attempts;
+      whatsappId = event.whatsappId ?? whatsappId;
+    }
+  }
+  return { attempts, whatsappId, claimedAt, sentAt };
+}
+
 const SHORTCUTS = {
   /** Into the outbox, and no more. Those of a job that came back from it may be marked as `queued` already. */
   queued: (dialect, steps) => {
-    const rows = steps.map(({ taskId, sessionId, events }) => ({
-      id: taskId,
-      session_id: sessionId,
-      at: events[0]?.at,
-    }));
-    const source = rowSource(dialect, rows, { id: 'text', session_id: 'text', at: 'text' });
+    const rows = steps.map(({ taskId, sessionId, events }) => [taskId, sessionId, events[0]?.at ?? null]);
+    const source = listSource(dialect, rows, { id: 'text', session_id: 'text', at: 'text' });
     const fits = sql`tasks.id = v.id and tasks.session_id = v.session_id
       and (tasks.queued_at is null or tasks.queued_at <= v.at or ${IS_BORN_QUEUED})`;
     return [
@@ -86,23 +105,15 @@ const SHORTCUTS = {
   /** Handed out for the first time, and sent if it was that quick. */
   handedOut: (dialect, steps) => {
     const rows = steps.map(({ taskId, sessionId, events }) => {
-      const task = events.reduce(applyTaskEvent, ACCEPTED);
-      return {
-        id: taskId,
-        session_id: sessionId,
-        first_at: events[0]?.at,
-        came: events[0]?.type === 'queued' ? 1 : 0,
-        attempts: task.attempts,
-        whatsapp_id: task.whatsappId,
-        claimed_at: task.claimedAt,
-        sent_at: task.sentAt,
-      };
+      const { attempts, whatsappId, claimedAt, sentAt } = outcomeOf(events);
+      const came = events[0]?.type === 'queued' ? 1 : 0;
+      return [taskId, sessionId, events[0]?.at ?? null, came, attempts, whatsappId, claimedAt, sentAt];
     });
     const statement = sql`
       update tasks set state = case when v.sent_at is null then 'claimed' else 'sent' end, attempts = v.attempts,
         whatsapp_id = v.whatsapp_id, claimed_at = v.claimed_at, sent_at = v.sent_at,
         queued_at = case when v.came = 1 then v.first_at else coalesce(tasks.queued_at, v.first_at) end
-      from ${rowSource(dialect, rows, {
+      from ${listSource(dialect, rows, {
         id: 'text',
         session_id: 'text',
         first_at: 'text',
@@ -122,16 +133,16 @@ const SHORTCUTS = {
 
   /** Sent by the worker that an earlier batch has handed it to. */
   sent: (dialect, steps) => {
-    const rows = steps.map(({ taskId, sessionId, events }) => ({
-      id: taskId,
-      session_id: sessionId,
-      at: events[0]?.at,
-      attempts: events[0]?.attempts || null,
-      whatsapp_id: events[0]?.whatsappId ?? null,
-    }));
+    const rows = steps.map(({ taskId, sessionId, events: [sent] }) => [
+      taskId,
+      sessionId,
+      sent?.at ?? null,
+      sent?.attempts || null,
+      sent?.whatsappId ?? null,
+    ]);
     const statement = sql`
       update tasks set state = 'sent', sent_at = v.at, reason = null, attempts = coalesce(v.attempts, tasks.attempts)
-      from ${rowSource(dialect, rows, {
+      from ${listSource(dialect, rows, {
         id: 'text',
         session_id: 'text',
         at: 'text',

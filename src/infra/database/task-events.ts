@@ -29,6 +29,7 @@ export async function applyEvents(
 ): Promise<boolean> {
   const { patient, dialect } = database;
   const done = await applyPlainly(database, events);
+  if (done === 'all') return false;
   const left = events.filter(
     ({ sessionId, taskId }) => taskId === null || !done.has(keyOf(sessionId, taskId)),
   );
@@ -39,21 +40,23 @@ export async function applyEvents(
 /**
  * Moves the tasks whose rows need not be looked at. Left out are those that may not have one yet, and those of which
  * webhooks are to be told.
- * @returns keys of the tasks that are done with
+ * @returns keys of the tasks that are done with, if it is not all that the events tell of
  */
 async function applyPlainly(
   { patient, together, dialect }: Database,
   events: readonly LedgerEvent[],
-): Promise<Set<string>> {
+): Promise<Set<string> | 'all'> {
   const named = events.filter((event): event is NamedEvent => event.taskId !== null);
-  const steps = stepsOf(named).filter((step) => step.events.every(({ payload }) => payload === undefined));
+  const known = stepsOf(named);
+  const steps = known.filter((step) => step.events.every(({ payload }) => payload === undefined));
   const watched = await watchedSessions(patient, dialect, steps);
-  const plain = steps.filter(({ sessionId }) => !watched.has(sessionId));
+  const plain = watched.size === 0 ? steps : steps.filter(({ sessionId }) => !watched.has(sessionId));
   const left = new Set(
     await applyShortcuts(dialect, plain, (statements) =>
       together(statements.map((statement) => statement.compile(patient))),
     ),
   );
+  if (left.size === 0 && plain.length === known.length && named.length === events.length) return 'all';
   return new Set(plain.filter((step) => !left.has(step)).map(({ key }) => key));
 }
 

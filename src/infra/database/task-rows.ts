@@ -23,10 +23,21 @@ export async function insertTasks(
   rows: readonly NewTaskRow[],
 ): Promise<number> {
   if (rows.length === 0) return 0;
+  const lists = rows.map((row) => [
+    row.id,
+    row.session_id,
+    row.job_id,
+    row.position,
+    row.recipient,
+    row.state,
+    row.payload,
+    row.media_ref,
+    row.created_at,
+  ]);
   const { numAffectedRows } = await sql`
     insert into tasks (id, session_id, job_id, position, recipient, state, payload, media_ref, created_at)
     select v.id, v.session_id, v.job_id, v.position, v.recipient, v.state, v.payload, v.media_ref, v.created_at
-    from ${rowSource(dialect, rows, {
+    from ${listSource(dialect, lists, {
       id: 'text',
       session_id: 'text',
       job_id: 'text',

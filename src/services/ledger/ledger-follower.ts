@@ -157,14 +157,28 @@ function eventsOf(entries: readonly StreamEntry[]): LedgerEvent[] {
     names.set(key, name);
     return name;
   };
-  return entries.flatMap((entry): LedgerEvent[] => {
-    const { id: _, taskIds, ...event } = entry;
-    if (taskIds.length === 0) return [{ ...event, taskId: null }];
+  const events: LedgerEvent[] = [];
+  for (const entry of entries) {
+    if (entry.taskIds.length === 0) events.push(eventOf(entry, null, entry.whatsappId));
     // Known from the first delivery on, so that a receipt which overtakes its ack finds its task.
-    const named = event.type === 'claimed' || event.type === 'sent';
-    return taskIds.map((taskId) => {
-      const whatsappId = event.whatsappId ?? (named ? nameOf(event.sessionId, taskId) : undefined);
-      return { ...event, taskId, ...(whatsappId === undefined ? {} : { whatsappId }) };
-    });
-  });
+    const named = entry.type === 'claimed' || entry.type === 'sent';
+    for (const taskId of entry.taskIds) {
+      const whatsappId = entry.whatsappId ?? (named ? nameOf(entry.sessionId, taskId) : undefined);
+      events.push(eventOf(entry, taskId, whatsappId));
+    }
+  }
+  return events;
+}
+
+function eventOf(
+  { type, sessionId, at, attempts, reason, payload }: StreamEntry,
+  taskId: string | null,
+  whatsappId: string | undefined,
+): LedgerEvent {
+  const event: LedgerEvent = { type, sessionId, taskId, at };
+  if (attempts !== undefined) event.attempts = attempts;
+  if (reason !== undefined) event.reason = reason;
+  if (whatsappId !== undefined) event.whatsappId = whatsappId;
+  if (payload !== undefined) event.payload = payload;
+  return event;
 }

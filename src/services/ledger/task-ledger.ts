@@ -38,7 +38,16 @@ export class TaskLedger implements AcceptLedger {
       );
       return tasks.map(() => 'open');
     }
-    return this.#commits.add(tasks.map((task) => ({ ...task, sessionId })));
+    return this.#commits.add(
+      tasks.map(({ taskId, raw, jobId, recipient, mediaRef }) => ({
+        taskId,
+        raw,
+        jobId,
+        recipient,
+        mediaRef,
+        sessionId,
+      })),
+    );
   }
 
   acceptedAt(sessionId: string, taskId: string): Promise<string | null> {

@@ -221,11 +221,15 @@ function claimRequestId(header: string | string[] | undefined): string | null {
 
 function answerOf(claim: Claim | null, many: boolean, nowMs: number): object {
   if (!claim) return { status: 'ok', task: null, ...(many ? { tasks: [] } : {}) };
-  const lease = {
-    claimId: claim.claimId,
-    leaseUntil: toIso(nowMs + claim.leaseMs),
-    leaseMs: claim.leaseMs,
-  };
-  const tasks = claim.tasks.map(({ raw, attempt }) => ({ task: taskOfRaw(raw), raw, attempt, ...lease }));
+  const { claimId, leaseMs } = claim;
+  const leaseUntil = toIso(nowMs + leaseMs);
+  const tasks = claim.tasks.map(({ raw, attempt }) => ({
+    task: taskOfRaw(raw),
+    raw,
+    attempt,
+    claimId,
+    leaseUntil,
+    leaseMs,
+  }));
   return many ? { status: 'ok', tasks } : { status: 'ok', ...tasks[0] };
 }
