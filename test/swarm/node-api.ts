@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { eventually } from '../helpers/fleet-sandbox.ts';
+import { watchListing } from '../helpers/listing-watch.ts';
 import type { SwarmFleet } from './fleet.ts';
 import { MessageFlow } from './message-flow.ts';
 import { registryTrouble } from './registry.ts';
@@ -95,12 +96,16 @@ export function nodeTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet }):
     const flowing = flows();
     const [old] = await fleet.copies(session);
     if (!old) throw new Error('the session has no worker');
+    const watch = watchListing(fleet.call, session);
     const moved = await fleet.migration(session, async () =>
       expect(await post(migrate, { node: to })).toBe('200'),
     );
     const { copy } = await fleet.replaced(old, session);
     expect(copy.node).toBe(swarm.node(to));
     expect(moved).toMatchObject({ sessionId: session, data: { fromNode: from.id, toNode: to } });
+    const { untrue, looks } = await watch.stop();
+    expect(untrue).toEqual([]);
+    expect(looks).toBeGreaterThan(10);
     process.stdout.write(`migrated: ${moved.data.offlineMs} ms without a connection\n`);
     await settled(flowing);
   }, 120_000);
