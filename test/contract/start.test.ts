@@ -120,6 +120,7 @@ describe('a start that is refused', () => {
   it.each([
     ['MEDIA_DIR', '/dev/null/media'],
     ['DB_PATH', '/dev/null/x/orchestrator.sqlite'],
+    ['DB_PATH', import.meta.filename],
   ])('for %s=%s, where nothing can be written', async (name, value) => {
     const config = loadConfig({ ...KEYS, DATA_DIR: await dataDir(), [name]: value });
     await expect(openStorage(config)).rejects.toThrow(new RegExp(`^${name} [^\\n]+$`));

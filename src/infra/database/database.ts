@@ -1,4 +1,3 @@
-import { chmodSync, closeSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type CompiledQuery, Kysely, PostgresDialect, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
@@ -18,6 +17,7 @@ import { up as keptHints } from './migrations/0011-kept-hints.ts';
 import { createPostgresPool, type PostgresPoolOptions } from './postgres-pool.ts';
 import type { Schema } from './schema.ts';
 import { threadedSqlite } from './sqlite-dialect.ts';
+import { keepPrivate } from './sqlite-file.ts';
 
 export type DatabaseDialect = 'sqlite' | 'postgres';
 
@@ -107,9 +107,7 @@ type Engine = Pick<Database, 'db' | 'dialect' | 'patient' | 'fenced' | 'together
 function sqlite(path: string): Engine {
   if (path !== ':memory:') {
     makeDirectory(dirname(path));
-    // It holds messages and encrypted credentials: nobody else on the machine may read it.
-    closeSync(openSync(path, 'a', 0o600));
-    chmodSync(path, 0o600);
+    keepPrivate(path);
   }
   const file = threadedSqlite(path);
   return {
