@@ -22,6 +22,8 @@ export interface OrchestratorOptions {
   simulator?: Pick<Simulator, 'wsUrl' | 'rootKeyBase64' | 'caFile'>;
   /** Further variables. */
   env: Record<string, string>;
+  /** For Node, beside those of `npm start`; the later one counts. */
+  nodeOptions?: readonly string[];
   /** Its program; this checkout's unless told. */
   main?: string;
 }
@@ -29,13 +31,14 @@ export interface OrchestratorOptions {
 const MAIN = join(import.meta.dirname, '..', 'src', 'orchestrator', 'main.ts');
 const START_TIMEOUT_MS = 30_000;
 /** As `npm start` has it. */
-const NODE_OPTIONS = ['--max-semi-space-size=8', '--no-parallel-scavenge'];
+const START_OPTIONS = ['--max-semi-space-size=8', '--no-parallel-scavenge'];
 
 /** What `npm start` runs, with a data directory of its own, pointed at the simulated network. */
 export async function startOrchestrator(options: OrchestratorOptions): Promise<OrchestratorProcess> {
   const logFile = join(options.dataDir, 'orchestrator.log');
   const log = createWriteStream(logFile, { mode: 0o600, flags: 'a' });
-  const child = spawn(process.execPath, [...NODE_OPTIONS, options.main ?? MAIN], {
+  const args = [...START_OPTIONS, ...(options.nodeOptions ?? []), options.main ?? MAIN];
+  const child = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: process.env.PATH,

@@ -65,9 +65,12 @@ export async function bench(report: Report): Promise<void> {
     const [bare, express] = await Promise.all(servers.map(({ ready }) => ready));
     if (!bare || !express) throw new Error('no server to compare with');
     const measure = { client, bare, express, report };
-    await withSystem({}, (system) => measureSystem({ ...measure, system, ways: WAYS, suffix: '' }));
+    await withSystem({}, [], (system) => measureSystem({ ...measure, system, ways: WAYS, suffix: '' }));
+    await withSystem({}, ['--max-semi-space-size=64'], (system) =>
+      measureSystem({ ...measure, system, ways: WAYS, suffix: ', young generation of 64 MB' }),
+    );
     const ways = WAYS.filter(([, how]) => how === 'cycle');
-    await withSystem({ PROMISE_TASKS_IN: 'redis' }, (system) =>
+    await withSystem({ PROMISE_TASKS_IN: 'redis' }, [], (system) =>
       measureSystem({ ...measure, system, ways, suffix: ', promised in Redis alone' }),
     );
   } finally {
@@ -76,8 +79,12 @@ export async function bench(report: Report): Promise<void> {
   }
 }
 
-async function withSystem(env: Record<string, string>, use: (system: BenchSystem) => Promise<void>) {
-  const system = await startSystem(1, { LOG_LEVEL: 'info', ...env });
+async function withSystem(
+  env: Record<string, string>,
+  nodeOptions: readonly string[],
+  use: (system: BenchSystem) => Promise<void>,
+): Promise<void> {
+  const system = await startSystem(1, { LOG_LEVEL: 'info', ...env }, nodeOptions);
   try {
     await use(system);
   } finally {

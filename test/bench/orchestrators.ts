@@ -16,7 +16,11 @@ export interface BenchSystem {
 }
 
 /** Real orchestrator processes as `npm start` runs them, on one Redis (AOF, everysec) and one SQLite file. */
-export async function startSystem(count = 1, env: Record<string, string> = {}): Promise<BenchSystem> {
+export async function startSystem(
+  count = 1,
+  env: Record<string, string> = {},
+  nodeOptions: readonly string[] = [],
+): Promise<BenchSystem> {
   const dir = await mkdtemp(join(tmpdir(), 'flotilla-bench-'));
   const redis = await startRedis({ appendOnly: true });
   const orchestrators: OrchestratorProcess[] = [];
@@ -31,6 +35,7 @@ export async function startSystem(count = 1, env: Record<string, string> = {}): 
       orchestrators.push(
         await startOrchestrator({
           dataDir,
+          nodeOptions,
           env: {
             API_KEY,
             WEBHOOK_SECRET,
