@@ -11,6 +11,7 @@ export interface Measured extends CycleResult {
 }
 
 export interface CycleClient {
+  readonly pid: number;
   /** @param serverPids whose CPU is counted, while the measured part runs */
   run(order: CycleOrder, serverPids: readonly number[]): Promise<Measured>;
   stop(): void;
@@ -29,6 +30,7 @@ export function startCycleClient(): CycleClient {
     execArgv: ['--max-semi-space-size=32'],
   });
   return {
+    pid: child.pid ?? 0,
     async run(order, serverPids) {
       const answered = firstMessage<CycleResult | { error: string }>(child);
       child.send(order);

@@ -11,13 +11,14 @@ import { rssBytes } from './process-figures.ts';
 import type { Report } from './report.ts';
 
 const BATCH = 16;
-const SCALE = { sessions: 1000, lanes: 192, seconds: 5 };
+/** Requests under way at once, and sessions that take turns. */
+export const SCALE = { sessions: 1000, lanes: 192, seconds: 5 };
 const FIRST_WARM_SECONDS = 4;
 const WARM_SECONDS = 1.5;
 /** Other guests of the host come and go: what is set side by side is measured in turns, and the median counts. */
 const ROUNDS = 3;
 
-const WAYS = [
+export const WAYS = [
   ['enqueue, claim, ack', 'cycle', 1],
   ['enqueue, then ack and claim in one request', 'next', 1],
   [`enqueue, claim, ack, ${BATCH} a request`, 'cycle', BATCH],

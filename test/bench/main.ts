@@ -10,6 +10,7 @@ import { bench as intake } from './intake.ts';
 import { bench as memory } from './memory.ts';
 import { bench as migrations } from './migrations.ts';
 import { bench as outbox } from './outbox.ts';
+import { bench as parts } from './parts.ts';
 import { bench as polls } from './polls.ts';
 import { hostTimes } from './process-figures.ts';
 import type { BenchRow, Report } from './report.ts';
@@ -21,6 +22,7 @@ const SUITES: Record<string, { title: string; run: (report: Report) => Promise<v
   allocation: { title: 'Allocation', run: allocation },
   outbox: { title: 'Outbox', run: outbox },
   http: { title: 'Whole cycles over HTTP', run: http },
+  parts: { title: 'Where the time of a cycle goes', run: parts },
   polls: { title: 'Waiting polls', run: polls },
   two: { title: 'Two orchestrators', run: two },
   intake: { title: 'Intake and dispatch', run: intake },
