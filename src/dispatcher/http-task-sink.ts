@@ -10,7 +10,7 @@ export interface HttpTaskSinkOptions {
   timeoutMs?: number;
 }
 
-/** What one request may carry: the endpoint takes a megabyte. */
+/** What one request may carry, so that none holds up others for long; a single larger task goes by itself. */
 const TASKS_PER_REQUEST = 100;
 const BYTES_PER_REQUEST = 512 * 1024;
 

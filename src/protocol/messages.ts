@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { type FlotillaError, invalid } from '../kernel/errors.ts';
 import { ID_PATTERN } from '../kernel/ids.ts';
+import { charactersOf, isLonger } from './characters.ts';
 import { isoTimeSchema, phoneSchema } from './common.ts';
 import { ruleInWords } from './rule-words.ts';
 
 export const MAX_CONTACTS = 100_000;
-/** Characters (code points), also after the names are put in: the most that WhatsApp takes. */
+/** Characters, also after the names are put in: the most that WhatsApp takes. */
 export const MAX_MESSAGE_LENGTH = 65_536;
 export const MAX_NAME_LENGTH = 200;
 export const MAX_IMAGE_BYTES = 10 * 1024 * 1024;
@@ -25,7 +26,11 @@ const jobIdSchema = z
 const fields = {
   message: z
     .string('must be text')
-    .max(MAX_MESSAGE_LENGTH, `must have at most ${MAX_MESSAGE_LENGTH} characters`)
+    .refine(
+      (text) => !isLonger(text, MAX_MESSAGE_LENGTH),
+      `must have at most ${MAX_MESSAGE_LENGTH} characters`,
+    )
+    .meta({ maxLength: MAX_MESSAGE_LENGTH })
     .refine((text) => text.trim() !== '', 'must not be empty')
     .refine((text) => !text.includes('\0'), 'must not contain NUL characters')
     .nullish()
@@ -131,15 +136,6 @@ function parseContact(entry: unknown, place: string): Contact {
   if (name.includes('\0')) throw wrong(`${place}.name`, 'must not contain NUL characters');
   return [phone, name];
 }
-
-const charactersOf = (text: string): number => {
-  let count = 0;
-  for (const _ of text) count++;
-  return count;
-};
-
-/** Without counting where the UTF-16 units, which cost nothing, say so already. */
-const isLonger = (text: string, most: number): boolean => text.length > most && charactersOf(text) > most;
 
 /** Names can blow a message up: thousands of placeholders times two hundred characters. */
 function checkRenderedLength(message: string, contacts: readonly Contact[]): void {

@@ -2,13 +2,18 @@ import { z } from 'zod';
 import { type FlotillaError, invalid } from '../kernel/errors.ts';
 import { newTaskId } from '../kernel/ids.ts';
 import { isMediaName } from '../kernel/media-name.ts';
+import { isLonger } from './characters.ts';
 import { cursorSchema, idSchema, isoTimeSchema, pageQuery, phoneSchema } from './common.ts';
+import { MAX_MESSAGE_LENGTH } from './messages.ts';
 import { ruleInWords } from './rule-words.ts';
 
 export const MAX_TASKS_PER_REQUEST = 10_000;
 export const MAX_ENQUEUE_BODY_BYTES = 32 * 1024 * 1024;
-/** Of one task as JSON, in UTF-16 units. */
-export const MAX_TASK_LENGTH = 262_144;
+/**
+ * Of one task as JSON, in UTF-16 units: the longest text that a job may have, each of its characters escaped, and the
+ * rest. Less would let a job be accepted whose tasks no outbox takes.
+ */
+export const MAX_TASK_LENGTH = 524_288;
 /** Somebody else's program may have pushed a task that is larger than ours may be; it must be possible to end it. */
 export const MAX_RAW_LENGTH = 4 * 1024 * 1024;
 export const MAX_RAWS = 1000;
@@ -30,7 +35,11 @@ const messageTask = z.looseObject({
   mode: z.literal('message'),
   text: z
     .string('must be text')
-    .max(65_536, 'must have at most 65536 characters')
+    .refine(
+      (text) => !isLonger(text, MAX_MESSAGE_LENGTH),
+      `must have at most ${MAX_MESSAGE_LENGTH} characters`,
+    )
+    .meta({ maxLength: MAX_MESSAGE_LENGTH })
     .refine((text) => text.trim() !== '', 'must not be empty')
     .refine((text) => !text.includes('\0'), 'must not contain NUL characters'),
   ...common,
@@ -114,7 +123,7 @@ function parseTask(value: unknown, place: string): TaskToQueue {
 
 const KNOWN = new Set(['taskId', 'mode', 'to', 'text', 'mediaRef', 'jobId', 'tenant', 'expiresAt']);
 /** With the other fields that are known, and however much of it has to be escaped (six for one), below the most. */
-const SHORT_TEXT = 32_768;
+const SHORT_TEXT = 65_536;
 
 /** Whether a task need not be written to know that it is not too long. */
 function isShort(task: TaskToQueue): boolean {

@@ -122,7 +122,7 @@ describe('POST …/outbox/enqueue', () => {
     ['a task id that is a number', { ...message, taskId: 5 }, 'taskId'],
     ['a job id that leaves its place', { ...message, jobId: '../x' }, 'jobId'],
     ['an end that is no time', { ...message, expiresAt: 'tomorrow' }, 'expiresAt'],
-    ['too much of everything', { ...message, note: 'x'.repeat(300_000) }, 'task'],
+    ['too much of everything', { ...message, note: 'x'.repeat(600_000) }, 'task'],
     ['tasks that are no list', { tasks: 5 }, 'tasks'],
     ['no tasks', { tasks: [] }, 'tasks'],
     ['one wrong among many', { tasks: [message, { ...message, to: 'x' }] }, 'tasks[1].to'],
