@@ -1,5 +1,5 @@
 import { type RawBuilder, sql } from 'kysely';
-import type { TaskEvent } from '../../domain/task-state.ts';
+import { ACCEPTED, applyTaskEvent } from '../../domain/task-state.ts';
 import type { LedgerEvent } from '../../services/ledger/ports.ts';
 import type { DatabaseDialect } from './database.ts';
 import { listSource } from './row-source.ts';
@@ -65,29 +65,6 @@ function kindOf({ events }: TaskStep): Kind {
   return 'handedOut';
 }
 
-/**
- * What `applyTaskEvent` makes of a task that was never handed out before, from events of these kinds in the order of
- * their times; without a task for each step.
- */
-export function outcomeOf(events: readonly TaskEvent[]) {
-  let attempts = 0;
-  let whatsappId: string | null = null;
-  let claimedAt: string | null = null;
-  let sentAt: string | null = null;
-  for (const event of events) {
-    if (event.type === 'claimed') {
-      claimedAt = event.at;
-      attempts = event.attempts ?? attempts;
-      whatsappId = whatsappId ?? event.whatsappId ?? null;
-    } else if (event.type === 'sent') {
-      sentAt = sentAt ?? event.at;
-      attempts = event.attempts || attempts;
-      whatsappId = event.whatsappId ?? whatsappId;
-    }
-  }
-  return { attempts, whatsappId, claimedAt, sentAt };
-}
-
 const SHORTCUTS = {
   /** Into the outbox, and no more. Those of a job that came back from it may be marked as `queued` already. */
   queued: (dialect, steps) => {
@@ -105,7 +82,7 @@ const SHORTCUTS = {
   /** Handed out for the first time, and sent if it was that quick. */
   handedOut: (dialect, steps) => {
     const rows = steps.map(({ taskId, sessionId, events }) => {
-      const { attempts, whatsappId, claimedAt, sentAt } = outcomeOf(events);
+      const { attempts, whatsappId, claimedAt, sentAt } = events.reduce(applyTaskEvent, ACCEPTED);
       const came = events[0]?.type === 'queued' ? 1 : 0;
       return [taskId, sessionId, events[0]?.at ?? null, came, attempts, whatsappId, claimedAt, sentAt];
     });
