@@ -43,6 +43,7 @@ export async function startOrchestrator(options: OrchestratorOptions): Promise<O
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       PORT: '0',
       DATA_DIR: options.dataDir,
       ...(options.simulator && {

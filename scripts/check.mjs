@@ -1,4 +1,5 @@
-// `check.mjs fast`: types, format and lint, import rules, at the same time. `check.mjs all`: everything that CI runs.
+// `check.mjs fast`: types, format and lint, import rules, at the same time. `check.mjs all`: all files again, dead
+// code, `env.example` and the tests as well.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 

@@ -218,6 +218,20 @@ function forAbsent(
   return [{ type: 'start', sessionId, ...(place.node === null ? {} : { node: place.node }) }];
 }
 
+/** When the first of the sessions that wait until some time is to be started; null if none does. */
+export function nextStartMs(
+  sessions: readonly PlannedSession[],
+  policy: FleetPolicy,
+  nowMs: number,
+): number | null {
+  const times = sessions.flatMap((session) =>
+    isWanted(session) && session.notBeforeMs !== null && isAhead(session.notBeforeMs, nowMs, policy)
+      ? [session.notBeforeMs]
+      : [],
+  );
+  return times.length === 0 ? null : Math.min(...times);
+}
+
 /** A time further away than any back-off comes from another clock. */
 const isAhead = (timeMs: number, nowMs: number, policy: FleetPolicy): boolean =>
   timeMs > nowMs && timeMs - nowMs <= policy.crash.backoff.maxMs;

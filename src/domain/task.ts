@@ -14,6 +14,8 @@ export interface OutboxTask {
   [extra: string]: unknown;
 }
 
+const KNOWN_FIELDS = new Set(['taskId', 'mode', 'to', 'text', 'mediaRef', 'jobId', 'tenant', 'expiresAt']);
+
 /**
  * The string that is pushed, claimed and acknowledged. `taskId` comes first: the scripts read it from there
  * without decoding. The same task always gives the same bytes.
@@ -22,7 +24,7 @@ export function canonicalRaw(task: OutboxTask): string {
   const { taskId, mode, to, text, mediaRef, jobId, tenant, expiresAt } = task;
   const known = { taskId, mode, to, text, mediaRef, jobId, tenant, expiresAt };
   for (const field in task)
-    if (!Object.hasOwn(known, field)) return JSON.stringify({ ...known, ...extraOf(task) });
+    if (!KNOWN_FIELDS.has(field)) return JSON.stringify({ ...known, ...extraOf(task) });
   return JSON.stringify(known);
 }
 
@@ -64,5 +66,15 @@ export function taskOfRaw(raw: string): unknown {
     return JSON.parse(raw);
   } catch {
     return raw;
+  }
+}
+
+/** The same as JSON text: nearly always the raw string itself, which need not be written anew once it has been read. */
+export function taskJsonOfRaw(raw: string): string {
+  try {
+    JSON.parse(raw);
+    return raw;
+  } catch {
+    return JSON.stringify(raw);
   }
 }

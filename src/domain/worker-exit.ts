@@ -59,7 +59,8 @@ export function judgeExit(
   return {
     verdict: 'restart',
     crashes: inARow,
-    delayMs: backoffMs(Math.max(1, inARow), policy.backoff, random),
+    // A first end is no reason to wait: only one that follows it soon says that something is wrong.
+    delayMs: inARow <= 1 ? 0 : backoffMs(inARow, policy.backoff, random),
     reason,
   };
 }

@@ -45,6 +45,8 @@ export interface OutboxOptions {
   timeOffsetMs?: () => number;
   sweepMs?: number;
   strandedAfterMs?: number;
+  /** Names this process's data directory: a later process there carries on at once what this one leads. */
+  place?: string;
 }
 
 export interface OutboxParts {
@@ -55,7 +57,7 @@ export interface OutboxParts {
   routes: RouteModule[];
   /** Puts tasks without an end back. */
   restoration(stillLeads: () => Promise<boolean>): RestorablePart;
-  /** The hub and the ledger follower. Stopping answers all waiting polls. */
+  /** The hub, the ledger follower and the look for room in Redis. Stopping answers all waiting polls. */
   service: Service;
 }
 
@@ -70,14 +72,16 @@ export function composeOutbox(options: OutboxOptions): OutboxParts {
     ...(timeOffsetMs ? { timeOffsetMs } : {}),
   });
   const wakeUps = new RedisWakeUps({ redis, subscriber, log });
-  const stream = new RedisLedgerStream({ redis, scripts });
+  const { place } = options;
+  const stream = new RedisLedgerStream({ redis, scripts, ...(place === undefined ? {} : { place }) });
   const tasks = createTaskStore(options.database, clock, options.onTold);
   const ledger = new TaskLedger({ tasks, stream, clock, promise: options.promise ?? 'sql' });
   const delays = createDelayStore(options.database, clock);
+  const room = new MemoryGuard({ redis, clock, log });
   const outbox = new Outbox({
     store,
     ledger,
-    room: new MemoryGuard({ redis, clock }),
+    room,
     sessions: { isDeleted: options.isDeleted },
     wakeUps,
     delays,
@@ -114,12 +118,14 @@ export function composeOutbox(options: OutboxOptions): OutboxParts {
     routes: [outboxRoutes({ outbox }), workerOutboxRoutes({ outbox, hub, clock })],
     service: {
       async start() {
+        await room.start();
         await hub.start();
         await follower.start();
       },
       async stop() {
         await hub.stop();
         await follower.stop();
+        await room.stop();
       },
     },
   };

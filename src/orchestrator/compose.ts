@@ -4,6 +4,7 @@ import { createRetentionStore } from '../infra/database/retention-store.ts';
 import { placeId } from '../infra/place-id.ts';
 import { createRedis, createSubscriber } from '../infra/redis/client.ts';
 import { IncarnationFence } from '../infra/redis/incarnation.ts';
+import { createOutboxRetention } from '../infra/redis/outbox-retention.ts';
 import { checkRedis } from '../infra/redis/preflight.ts';
 import { ScriptRunner } from '../infra/redis/scripts.ts';
 import { createVersionStore } from '../infra/redis/version-store.ts';
@@ -69,7 +70,8 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
   releases.push('redis', () => redis.disconnect());
   const subscriber = createSubscriber({ url: redisUrl, name: 'subscriber', log });
   releases.push('redis subscriber', () => subscriber.disconnect());
-  const incarnations = new IncarnationFence(redis);
+  const place = placeId(config.dataDir);
+  const incarnations = new IncarnationFence(redis, place);
   const scripts = new ScriptRunner(redis, incarnations);
   const stopping = new AbortController();
   const metrics = createHttpMetrics();
@@ -108,6 +110,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     statusSections: async () => ({ sessions: await fleetOf().sessions.counts() }),
     onRebind: (proxy) => fleetOf().rebindProxy(proxy),
   });
+  const endedIds = { forMs: config.endedIdsHours * 3_600_000, count: config.endedIdsCount };
   const outbox = composeOutbox({
     ...base,
     leases: {
@@ -116,7 +119,8 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
       maxDeliveries: config.maxDeliveries,
     },
     promise: config.promiseTasksIn,
-    endedIds: { forMs: config.endedIdsHours * 3_600_000, count: config.endedIdsCount },
+    place,
+    endedIds,
     isDeleted: (sessionId) => fleetOf().sessions.isDeleted(sessionId),
     onTold: () => void announce(events.signals, log),
   });
@@ -125,7 +129,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     database,
     signals: events.signals,
     settings: config.webhooks,
-    place: placeId(config.dataDir),
+    place,
     registry: metrics.registry,
     clock,
     log,
@@ -195,13 +199,19 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     allowDirect: config.allowDirect,
     provisioningIntervalMs: config.provisioningIntervalMs,
     monitorIntervalMs: config.monitorIntervalMs,
-    place: placeId(config.dataDir),
+    place,
     onConnected: () => messages.wake(),
     stopping: stopping.signal,
   });
   parts.fleet = fleet;
   const retention = createRetention({
     store: createRetentionStore(database.db),
+    outboxes: createOutboxRetention({
+      redis,
+      scripts,
+      dead: { forMs: config.retentionDays * 86_400_000, count: config.deadTasksCount },
+      endedIds,
+    }),
     days: config.retentionDays,
     rows: config.retentionRows,
     clock,
@@ -245,6 +255,7 @@ export async function compose(options: OrchestratorOptions): Promise<Orchestrato
     log,
     version: options.version,
     metrics,
+    logOneIn: config.logOneRequestIn,
     publicDocs: config.publicDocs,
     classify: classifyDependencyError,
   });

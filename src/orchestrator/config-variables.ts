@@ -208,7 +208,7 @@ export const variables = {
   ),
   RETENTION_DAYS: variable(
     'RETENTION_DAYS',
-    'Finished jobs, tasks and events are deleted after so many days.',
+    'Finished jobs, tasks and events are deleted after so many days, and dead tasks leave the lists of their sessions.',
     wholeOr(30, 1, 3650),
     '30',
   ),
@@ -230,11 +230,23 @@ export const variables = {
     wholeOr(1000, 1, 1_000_000),
     '1000',
   ),
+  DEAD_TASKS_COUNT: variable(
+    'DEAD_TASKS_COUNT',
+    'How many dead tasks per session stay on its list, for a replay; the newest. Looked at once an hour. The database knows of the others as long as of other finished tasks.',
+    wholeOr(10_000, 1, 1_000_000),
+    '10000',
+  ),
   LOG_LEVEL: variable(
     'LOG_LEVEL',
     'debug, info, warn, error or silent.',
     choice(['debug', 'info', 'warn', 'error', 'silent'], 'info'),
     'info',
+  ),
+  LOG_ONE_REQUEST_IN: variable(
+    'LOG_ONE_REQUEST_IN',
+    'Of enqueues and of requests of workers one in so many is logged, at info; of all other requests each, but probes and scrapes. 0 logs none.',
+    wholeOr(1000, 0, 1_000_000),
+    '1000',
   ),
   WHATSAPP_VERSION: variable(
     'WHATSAPP_VERSION',

@@ -59,6 +59,8 @@ export interface Config {
   retentionRows: number;
   endedIdsHours: number;
   endedIdsCount: number;
+  deadTasksCount: number;
+  logOneRequestIn: number;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
   whatsappVersion: string | null;
   whatsappWsUrl: string | null;
@@ -139,6 +141,8 @@ export function loadConfig(env: Environment = process.env): Config {
     retentionRows: read(v.RETENTION_ROWS),
     endedIdsHours: read(v.ENDED_IDS_HOURS),
     endedIdsCount: read(v.ENDED_IDS_COUNT),
+    deadTasksCount: read(v.DEAD_TASKS_COUNT),
+    logOneRequestIn: read(v.LOG_ONE_REQUEST_IN),
     logLevel: read(v.LOG_LEVEL),
     whatsappVersion: read(v.WHATSAPP_VERSION) ?? null,
     whatsappWsUrl: read(v.WHATSAPP_WS_URL) ?? null,

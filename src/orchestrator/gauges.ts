@@ -35,7 +35,9 @@ export function registerGauges(
         try {
           await collect(this);
         } catch {
-          this.remove();
+          this.reset();
+          // One without labels would say 0; one with labels is gone already, and must not be asked to go.
+          if (labelNames.length === 0) this.remove();
         }
       },
     });

@@ -10,7 +10,8 @@ export const idSchema = z
   );
 
 /** A phone number in international form without `+`. */
-export const phoneSchema = z.string().regex(/^\d{8,15}$/, 'must be 8 to 15 digits');
+export const PHONE_PATTERN = /^\d{8,15}$/;
+export const phoneSchema = z.string().regex(PHONE_PATTERN, 'must be 8 to 15 digits');
 
 /** A point in time; becomes milliseconds since the Unix epoch. */
 export const isoTimeSchema = z.iso.datetime({

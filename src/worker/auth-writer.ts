@@ -3,9 +3,12 @@ import { messageOf } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/log.ts';
 import type { OrchestratorClient, StoredAuth } from './orchestrator-client.ts';
 import { OrchestratorRefusal, OrchestratorUnreachable } from './orchestrator-http.ts';
+import { retryDelayMs } from './retry-delay.ts';
 
 /** Entries of the auth state by type and id. Values are JSON documents; `null` deletes. */
 export type AuthChanges = Record<string, Record<string, string | null>>;
+
+const FIRST_RETRY_MS = 100;
 
 interface Batch {
   creds: string | undefined;
@@ -157,7 +160,7 @@ export class AuthWriter {
         if (attempt === 0) {
           this.#deps.log.warn({ error: messageOf(error) }, 'the auth state cannot be written, trying on');
         }
-        await this.#deps.clock.sleep(Math.min(2_000, 100 * 2 ** attempt), this.#stop.signal);
+        await this.#deps.clock.sleep(retryDelayMs(attempt + 1, FIRST_RETRY_MS), this.#stop.signal);
       }
     }
   }

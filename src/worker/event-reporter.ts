@@ -3,6 +3,7 @@ import { isAbortError, messageOf } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/log.ts';
 import type { OrchestratorClient, WorkerEvent } from './orchestrator-client.ts';
 import { OrchestratorRefusal } from './orchestrator-http.ts';
+import { retryDelayMs } from './retry-delay.ts';
 
 export interface EventReporterDeps {
   client: Pick<OrchestratorClient, 'event'>;
@@ -19,6 +20,7 @@ interface Waiting {
 
 /** Inbound messages and receipts that may wait for the orchestrator; beyond it the oldest are given up. */
 const CAPACITY = 2_000;
+const FIRST_RETRY_MS = 200;
 
 /** Reports events in order, one at a time, each until the orchestrator has it. */
 export class EventReporter {
@@ -82,7 +84,7 @@ export class EventReporter {
       if (waiting.attempts === 1)
         log.warn({ type, error: messageOf(error) }, 'an event waits to be reported');
       try {
-        await clock.sleep(Math.min(5_000, 100 * 2 ** waiting.attempts), this.#stop.signal);
+        await clock.sleep(retryDelayMs(waiting.attempts, FIRST_RETRY_MS), this.#stop.signal);
       } catch (aborted) {
         if (!this.#stop.signal.aborted && !isAbortError(aborted)) throw aborted;
       }

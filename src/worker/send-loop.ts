@@ -4,6 +4,7 @@ import type { Logger } from '../kernel/log.ts';
 import type { ClaimedTask, NackOptions, OrchestratorClient } from './orchestrator-client.ts';
 import { OrchestratorRefusal } from './orchestrator-http.ts';
 import type { SendOutcome, WhatsAppProvider } from './providers/provider.ts';
+import { retryDelayMs } from './retry-delay.ts';
 import { type ReadTask, readTask } from './task.ts';
 
 export interface SendLoopDeps {
@@ -15,6 +16,7 @@ export interface SendLoopDeps {
 }
 
 const CLAIM_SECONDS = 20;
+const FIRST_RETRY_MS = 200;
 const ACKED_CAPACITY = 1_000;
 /** For an ack or nack while the worker stops. */
 const LAST_WORD_MS = 2_500;
@@ -72,7 +74,7 @@ export class SendLoop {
         if (!provider.connected) continue; // The poll was let go because the connection went.
         failures += 1;
         if (failures === 1) log.warn({ error: messageOf(error) }, 'no task can be claimed');
-        await clock.sleep(Math.min(5_000, 200 * 2 ** failures), this.#intake.signal).catch(() => undefined);
+        await clock.sleep(retryDelayMs(failures, FIRST_RETRY_MS), this.#intake.signal).catch(() => undefined);
       }
     }
   }
@@ -172,7 +174,9 @@ export class SendLoop {
           return log.warn({ what, whatsappId: id }, 'the outbox could not be told; the lease will end');
         if (attempt === 0)
           log.warn({ what, error: messageOf(error) }, 'the outbox cannot be told, trying on');
-        await clock.sleep(Math.min(3_000, 100 * 2 ** attempt), this.#giveUp.signal).catch(() => undefined);
+        await clock
+          .sleep(retryDelayMs(attempt + 1, FIRST_RETRY_MS), this.#giveUp.signal)
+          .catch(() => undefined);
       }
     }
   }

@@ -17,6 +17,7 @@ import type {
   WhatsAppProvider,
 } from './providers/provider.ts';
 import { Receipts } from './receipts.ts';
+import { retryDelayMs } from './retry-delay.ts';
 import { SendLoop } from './send-loop.ts';
 
 export interface WorkerDeps {
@@ -27,6 +28,7 @@ export interface WorkerDeps {
   timing?: Partial<ProviderTiming & HeartbeatTiming>;
 }
 
+const FIRST_RETRY_MS = 200;
 /** From SIGTERM: for the send in flight, for what is still to be reported, and for the auth state. */
 const SEND_GRACE_MS = 5_000;
 const REPORT_GRACE_MS = 1_500;
@@ -186,7 +188,9 @@ export class Worker {
           return undefined;
         }
         if (attempt === 0) log.warn({ error: messageOf(error) }, 'waiting for the orchestrator');
-        await clock.sleep(Math.min(3_000, 200 * 2 ** attempt), this.#abort.signal).catch(() => undefined);
+        await clock
+          .sleep(retryDelayMs(attempt + 1, FIRST_RETRY_MS), this.#abort.signal)
+          .catch(() => undefined);
       }
     }
     return undefined;

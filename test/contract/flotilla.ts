@@ -51,7 +51,15 @@ export function launch(env: Record<string, string>, command: string[] = [process
   const [file = process.execPath, ...args] = command;
   const child = spawn(file, [...args, MAIN], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, PORT: '0', AUTO_PROVISION: 'false', ...env },
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      // A start takes half of the time with it.
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+      PORT: '0',
+      AUTO_PROVISION: 'false',
+      ...env,
+    },
   });
   const output: string[] = [];
   child.stdout.on('data', (chunk: Buffer) => output.push(chunk.toString()));

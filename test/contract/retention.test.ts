@@ -1,5 +1,7 @@
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Flotilla, startFlotilla } from './flotilla.ts';
+import { startRedis } from '../helpers/redis.ts';
+import { eventually, type Flotilla, startFlotilla } from './flotilla.ts';
 
 const COUNT = 20;
 let flotilla: Flotilla;
@@ -57,3 +59,28 @@ test('a session that sends nothing any more leaves nothing behind for good', asy
   expect(await flotilla.redis.hlen('session:leases:counted')).toBe(0);
   expect(await flotilla.redis.scard('session:task_ids:counted')).toBe(0);
 });
+
+test('of the dead, DEAD_TASKS_COUNT per session stay on their list, the newest', async () => {
+  const server = await startRedis({ appendOnly: true });
+  const redis = new Redis(server.url);
+  let small: Flotilla | undefined;
+  try {
+    for (const taskId of numbered(COUNT)) {
+      const raw = JSON.stringify({ taskId, mode: 'message', to: '972501234567', text: 'x' });
+      await redis.lpush(
+        'session:dead:bot',
+        JSON.stringify({ raw, reason: 'no', at: Date.now(), attempts: 1 }),
+      );
+    }
+    small = await startFlotilla({ REDIS_URL: server.url, DEAD_TASKS_COUNT: '5' });
+    await eventually('a look', async () => (await redis.llen('session:dead:bot')) <= 5, 20_000);
+    const { body } = await small.api('GET', '/api/sessions/bot/outbox/dead');
+    expect(body.tasks.map(({ taskId }: { taskId: string }) => taskId)).toEqual(
+      numbered(COUNT).slice(-5).reverse(),
+    );
+  } finally {
+    await small?.stop();
+    redis.disconnect();
+    await server.stop();
+  }
+}, 60_000);

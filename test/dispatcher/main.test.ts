@@ -8,7 +8,7 @@ const MAIN = join(import.meta.dirname, '../../src/dispatcher/main.ts');
 async function start(env: Record<string, string>): Promise<{ code: number | null; said: string }> {
   const child = spawn(process.execPath, [MAIN], {
     stdio: ['ignore', 'ignore', 'pipe'],
-    env: { PATH: process.env.PATH ?? '', ...env },
+    env: { PATH: process.env.PATH ?? '', NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...env },
   });
   let said = '';
   child.stderr.on('data', (chunk: Buffer) => {

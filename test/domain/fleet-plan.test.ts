@@ -38,7 +38,7 @@ describe('a session that is wanted', () => {
       session(),
       [exited()],
       {},
-      [{ type: 'restart', crashes: 1, delayMs: 1000 }, { type: 'remove' }],
+      [{ type: 'restart', crashes: 1, delayMs: 0 }, { type: 'remove' }],
     ],
     [
       'whose worker crashed a third time',

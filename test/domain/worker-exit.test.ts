@@ -12,11 +12,11 @@ const exit = (code: number | null, signal: string | null = null): WorkerExit => 
 });
 
 test.each([
-  ['first quick crash', exit(1), 500, 0, { verdict: 'restart', crashes: 1, delayMs: 1000 }],
+  ['first quick crash', exit(1), 500, 0, { verdict: 'restart', crashes: 1, delayMs: 0 }],
   ['second', exit(1), 500, 1, { verdict: 'restart', crashes: 2, delayMs: 2000 }],
   ['third', exit(1), 500, 2, { verdict: 'fail', crashes: 3 }],
   ['third, killed', exit(null, 'SIGKILL'), 500, 2, { verdict: 'fail' }],
-  ['after a good run', exit(1), 60_000, 2, { verdict: 'restart', crashes: 0, delayMs: 1000 }],
+  ['after a good run', exit(1), 60_000, 2, { verdict: 'restart', crashes: 0, delayMs: 0 }],
   ['ended by itself', exit(0), 500, 0, { verdict: 'restart', crashes: 1 }],
   ['another owner', exit(4), 500, 2, { verdict: 'fail' }],
   ['bad variables, at once', exit(2), 500, 0, { verdict: 'fail', crashes: 0 }],

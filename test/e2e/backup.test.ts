@@ -29,7 +29,8 @@ afterAll(async () => {
 });
 
 async function backup(dataDir: string, command: string, path: string, more: Record<string, string> = {}) {
-  const env = { PATH: process.env.PATH, HOME: process.env.HOME, API_KEY, DATA_DIR: dataDir, ...more };
+  const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
+  const env = { PATH, HOME, NODE_COMPILE_CACHE, API_KEY, DATA_DIR: dataDir, ...more };
   return (await run(process.execPath, [MAIN, command, path], { env })).stdout.trim();
 }
 

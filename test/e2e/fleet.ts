@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -34,6 +34,12 @@ export async function startFleet(options: {
   main?: string;
 }): Promise<E2eFleet> {
   const dataDir = await mkdtemp(join(tmpdir(), 'flotilla-e2e-'));
+  const compiled = process.env.NODE_COMPILE_CACHE;
+  if (compiled) {
+    // Where workers look for it: each fleet would compile them anew.
+    await mkdir(compiled, { recursive: true });
+    await symlink(compiled, join(dataDir, 'compile-cache'));
+  }
   const proxies = options.proxies ?? 2;
   const simulator = await startSimulator({
     ...(options.host === undefined ? {} : { host: options.host }),

@@ -42,6 +42,8 @@ export class WorkerOrchestrator {
   /** This many acks are carried out, and their answers lost. */
   lostAcks = 0;
   pings = 0;
+  /** When claims came, also those that had no answer; monotonic milliseconds. */
+  readonly claimsAt: number[] = [];
   authPuts = 0;
   mediaFetches = 0;
   claimRequests: string[] = [];
@@ -94,6 +96,7 @@ export class WorkerOrchestrator {
   async #serve(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
+    if (request.url?.includes('/outbox/claim')) this.claimsAt.push(performance.now());
     if (this.away) return void request.socket.destroy();
     const text = Buffer.concat(chunks).toString();
     const body = text === '' ? {} : (JSON.parse(text) as Record<string, unknown>);

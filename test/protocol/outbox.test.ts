@@ -1,39 +1,29 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseMessageRequest } from '../../src/protocol/messages.ts';
-import { MAX_TASK_LENGTH, parseEnqueue } from '../../src/protocol/outbox.ts';
+import { ackSchema, isPlainAck, MAX_RAW_LENGTH, MAX_RAWS, nextSchema } from '../../src/protocol/outbox.ts';
 
-const message = (more: object) => ({ mode: 'message', to: '972501234567', text: 'hi', taskId: 't', ...more });
-
-test('a task travels without what was null, and with what nobody knows here', () => {
-  const { tasks } = parseEnqueue(
-    message({ jobId: null, tenant: undefined, ours: { a: null }, theirs: null }),
+test('what passes for a plain ack is what the schemas let pass as it is', () => {
+  for (const plain of [{ raw: 'a' }, { raws: ['a', 'b'] }, { raw: 'a', whatsappId: '3EB0AA' }])
+    expect(isPlainAck(plain)).toBe(true);
+  const raw = fc.constantFrom<unknown>('a', '{}', '', 5, null, 'x'.repeat(MAX_RAW_LENGTH + 1));
+  const raws = fc.oneof(
+    fc.array(raw, { maxLength: 3 }),
+    fc.constantFrom<unknown>('a', Array(MAX_RAWS + 1).fill('a')),
   );
-  expect(tasks).toStrictEqual([
-    { mode: 'message', to: '972501234567', text: 'hi', taskId: 't', ours: { a: null } },
-  ]);
-});
-
-test('an id is made where there is none', () => {
-  const { tasks } = parseEnqueue({ tasks: [message({ taskId: null }), message({ taskId: undefined })] });
-  expect(new Set(tasks.map(({ taskId }) => taskId)).size).toBe(2);
-  for (const { taskId } of tasks) expect(taskId).toMatch(/^task_/);
-});
-
-test('what counts is the length as JSON, whatever makes it long', () => {
-  const tooLong = /^task: must have at most 524288 characters as JSON$/;
-  expect(() => parseEnqueue(message({ extra: 'x'.repeat(MAX_TASK_LENGTH) }))).toThrow(tooLong);
-  expect(() => parseEnqueue(message({ extra: '\u0001'.repeat(90_000) }))).toThrow(tooLong);
-});
-
-test('an outbox takes every text that a job may have', () => {
-  // Each takes six characters of JSON; one character, two UTF-16 units.
-  for (const one of ['\u0001', '😀', 'x']) {
-    const text = one.repeat(65_536);
-    const contacts = [{ name: 'n', phone: '972501234567' }];
-    expect(parseMessageRequest({ contacts, message: text }).message).toBe(text);
-    expect(() => parseMessageRequest({ contacts, message: text + one })).toThrow('at most 65536');
-    const longest = message({ text, tenant: '\u0001'.repeat(128), taskId: 't'.repeat(128) });
-    expect(JSON.stringify(parseEnqueue(longest).tasks[0]).length).toBeLessThanOrEqual(MAX_TASK_LENGTH);
-    expect(() => parseEnqueue(message({ text: text + one }))).toThrow('at most 65536');
-  }
+  const ids = fc.constantFrom<unknown>('3EB0AA', '', 'a b', null, 5, 'a'.repeat(129));
+  const body = fc.oneof(
+    {
+      weight: 9,
+      arbitrary: fc.record({ raw, raws, whatsappId: ids, other: fc.nat() }, { requiredKeys: [] }),
+    },
+    fc.constantFrom<unknown>(null, undefined, 'a', 5, ['a']),
+  );
+  fc.assert(
+    fc.property(body, (one) => {
+      if (!isPlainAck(one)) return;
+      expect(ackSchema.parse(one)).toEqual(one);
+      expect(nextSchema.parse(one)).toEqual(one);
+    }),
+    { numRuns: 1000 },
+  );
 });

@@ -25,6 +25,21 @@ test('the orchestrator away for a short time: stays connected, and what was to b
   expect(w.simulated()).toMatchObject({ connected: true, logins: 1 });
 });
 
+test('the orchestrator away: tasks are asked for at least every second or so, so that its return is soon noticed', async () => {
+  await w.start({ intervalMs: 200, fenceMs: 60_000 });
+  w.orchestrator.away = true;
+  // The poll that waits is let go of by this task, whose answer gets lost.
+  w.orchestrator.enqueue({ mode: 'message', to: '972501111111', text: 'x', jobId: 'j', taskId: 't0' });
+  const { claimsAt } = w.orchestrator;
+  const before = claimsAt.length;
+  await until('asked for long', () => claimsAt.length >= before + 7);
+  w.orchestrator.away = false;
+  const pauses = claimsAt.slice(before + 1).map((at, n) => at - (claimsAt[before + n] ?? at));
+  // The longest of the last ones: with doubled waits it would be five seconds by now.
+  expect(Math.max(...pauses)).toBeLessThan(2500);
+  await w.sendOne('t1');
+});
+
 test('the orchestrator away for long: closes WhatsApp in time, and comes back', async () => {
   await w.start({ intervalMs: 200, fenceMs: 1_000 });
   const since = performance.now();

@@ -1,13 +1,13 @@
 import type { CompiledQuery, Kysely } from 'kysely';
 import { type Clock, toIso } from '../../kernel/clock.ts';
-import type { DispatchStore, PlannedRow, PlannedTask } from '../../services/dispatch/ports.ts';
+import type { DispatchStore, Plan, PlannedTask } from '../../services/dispatch/ports.ts';
 import type { JobRecord } from '../../services/intake/ports.ts';
 import type { Database } from './database.ts';
-import { readContacts } from './job-contacts.ts';
+import { readSlices } from './job-contacts.ts';
 import { toRecord } from './job-store.ts';
+import { insertPlanned, listOf, namesOf } from './planned-rows.ts';
 import { rememberSenders, stickySenders } from './recipient-store.ts';
 import type { Schema } from './schema.ts';
-import { insertTasksOfJob } from './task-rows.ts';
 import { tellOfEnded, tellOfExpired } from './webhook-events.ts';
 
 /** Slices of contacts that are read at once: some 100 kB. */
@@ -19,23 +19,19 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
 
   const prepare = (
     job: JobRecord,
-    from: number,
-    planned: readonly PlannedRow[],
+    plan: Plan,
     expired: boolean,
   ): ((handedOver: number) => Promise<boolean>) => {
     const at = now();
-    const rows = planned.map(
-      ({ taskId, sessionId, position, recipient, raw }) =>
-        [taskId, sessionId, position, recipient, raw] as const,
-    );
-    const birth = { jobId: job.id, mediaRef: job.mediaRef, at, expired };
-    const to = from + planned.length;
+    const { from } = plan;
+    const to = from + plan.contacts.length;
+    const list = listOf(job, plan);
     const rest = [
       // One that is there already was enqueued by hand under this very id.
-      insertTasksOfJob(dialect, rows, birth).compile(db),
+      insertPlanned(dialect, list, { job, from, at, expired }).compile(db),
       expired
-        ? tellOfExpired(dialect, planned, job.id, at).compile(db)
-        : rememberSenders(dialect, job.tenant, planned, at).compile(db),
+        ? tellOfExpired(dialect, namesOf(job, plan), job.id, at).compile(db)
+        : rememberSenders(dialect, job.tenant, list, at).compile(db),
       ...(to < job.received ? [] : [db.deleteFrom('job_contacts').where('job_id', '=', job.id).compile()]),
     ];
     return (handedOver) => database.fenced([moveCursor(db, job, { from, to, handedOver, at }), ...rest]);
@@ -47,12 +43,12 @@ export function createDispatchStore(database: Database, clock: Clock): DispatchS
       return row ? toRecord(row) : null;
     },
 
-    contacts: (jobId, from) => readContacts(db, jobId, from, SLICES_PER_READ),
+    slices: (jobId, from) => readSlices(db, jobId, from, SLICES_PER_READ),
 
     stickySenders: (tenant, recipients) => stickySenders(db, dialect, tenant, recipients),
-    prepare: (job, from, planned) => prepare(job, from, planned, false),
+    prepare: (job, plan) => prepare(job, plan, false),
     // Nothing of it is to be handed over, and all before it has been.
-    commitExpired: (job, from, planned) => prepare(job, from, planned, true)(from + planned.length),
+    commitExpired: (job, plan) => prepare(job, plan, true)(plan.from + plan.contacts.length),
 
     async confirm(jobId, handedOver) {
       await db

@@ -1,15 +1,15 @@
 import type { Kysely } from 'kysely';
-import type { Contact } from '../../protocol/messages.ts';
+import type { ContactSlice } from '../../services/intake/contact-slices.ts';
 import type { Schema } from './schema.ts';
 
-/** Contacts of a job from a position on, in order: those of at most `slices` stored slices. */
-export async function readContacts(
+/** At most `limit` stored slices of a job's contacts, in order; the contact at `from` is in the first. */
+export const readSlices = (
   db: Kysely<Schema>,
   jobId: string,
   from: number,
-  slices: number,
-): Promise<Contact[]> {
-  const rows = await db
+  limit: number,
+): Promise<ContactSlice[]> =>
+  db
     .selectFrom('job_contacts')
     .select(['first', 'contacts'])
     .where('job_id', '=', jobId)
@@ -21,9 +21,5 @@ export async function readContacts(
         .where('first', '<=', from),
     )
     .orderBy('first')
-    .limit(slices)
+    .limit(limit)
     .execute();
-  return rows.flatMap((slice) =>
-    (JSON.parse(slice.contacts) as Contact[]).slice(Math.max(0, from - slice.first)),
-  );
-}

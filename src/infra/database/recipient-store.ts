@@ -1,7 +1,7 @@
 import { type Kysely, type RawBuilder, sql } from 'kysely';
-import type { PlannedRow } from '../../services/dispatch/ports.ts';
 import type { DatabaseDialect } from './database.ts';
-import { listSource } from './row-source.ts';
+import { type PlannedList, plannedSource } from './planned-rows.ts';
+import { textSource } from './row-source.ts';
 import type { Schema } from './schema.ts';
 
 /** SQL cannot have null in a key. */
@@ -15,11 +15,10 @@ export async function stickySenders(
   recipients: readonly string[],
 ): Promise<Map<string, string>> {
   if (recipients.length === 0) return new Map();
-  const asked = [...new Set(recipients)].map((recipient) => [recipient]);
   const { rows } = await sql<{ recipient: string; session_id: string }>`
-    select s.recipient, s.session_id from ${listSource(dialect, asked, { recipient: 'text' })}
+    select s.recipient, s.session_id from ${textSource(dialect, recipients)}
     cross join recipient_senders s
-    where s.tenant = ${tenantKey(tenant)} and s.recipient = v.recipient`.execute(db);
+    where s.tenant = ${tenantKey(tenant)} and s.recipient = v.value`.execute(db);
   return new Map(rows.map((row) => [row.recipient, row.session_id]));
 }
 
@@ -27,15 +26,19 @@ export async function stickySenders(
 export function rememberSenders(
   dialect: DatabaseDialect,
   tenant: string | null,
-  planned: readonly PlannedRow[],
+  planned: PlannedList,
   at: string,
 ): RawBuilder<unknown> {
-  // One row per recipient: an upsert may not meet the same row twice.
-  const senders = new Map(planned.map(({ recipient, sessionId }) => [recipient, sessionId]));
+  const source = plannedSource(dialect, planned);
+  // One row per recipient: an upsert of Postgres may not meet the same row twice. In SQLite the last one counts.
+  const senders =
+    dialect === 'postgres'
+      ? sql`(select distinct on (v.recipient) v.* from ${source} order by v.recipient, v.place desc) as v`
+      : source;
   return sql`
     insert into recipient_senders (tenant, recipient, session_id, updated_at)
     select ${tenantKey(tenant)}, v.recipient, v.session_id, ${at}
-    from ${listSource(dialect, [...senders], { recipient: 'text', session_id: 'text' })}
+    from ${senders}
     where true
     on conflict (tenant, recipient)
     do update set session_id = excluded.session_id, updated_at = excluded.updated_at`;

@@ -27,13 +27,29 @@ export function listSource(
   lists: readonly (readonly (string | number | null)[])[],
   columns: Record<string, 'text' | 'integer'>,
 ): RawBuilder<unknown> {
+  return jsonSource(dialect, JSON.stringify(lists), columns);
+}
+
+/** The same of lists that are JSON already, with the `place` of each, from 0. */
+export function jsonSource(
+  dialect: DatabaseDialect,
+  json: string,
+  columns: Record<string, 'text' | 'integer'>,
+): RawBuilder<unknown> {
   const postgres = dialect === 'postgres';
   const fields = Object.entries(columns).map(([name, type], at) =>
     // SQLite's operator keeps the type; that of Postgres gives text.
     postgres ? `(value ->> ${at})::${type} as ${name}` : `value ->> ${at} as ${name}`,
   );
   const source = postgres
-    ? sql`jsonb_array_elements(${JSON.stringify(lists)}::jsonb)`
-    : sql`jsonb_each(${JSON.stringify(lists)})`;
-  return sql`(select ${sql.raw(fields.join(', '))} from ${source}) as v`;
+    ? sql`jsonb_array_elements(${json}::jsonb) with ordinality as e(value, place)`
+    : sql`jsonb_each(${json})`;
+  const place = sql.raw(postgres ? 'place - 1 as place' : 'key as place');
+  return sql`(select ${place}, ${sql.raw(fields.join(', '))} from ${source}) as v`;
 }
+
+/** Texts as a table named `v` with the column `value`. */
+export const textSource = (dialect: DatabaseDialect, texts: readonly string[]): RawBuilder<unknown> =>
+  dialect === 'postgres'
+    ? sql`jsonb_array_elements_text(${JSON.stringify(texts)}::jsonb) as v(value)`
+    : sql`json_each(${JSON.stringify(texts)}) as v`;

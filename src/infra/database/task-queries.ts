@@ -1,9 +1,10 @@
 import type { Selectable } from 'kysely';
 import type { TaskView } from '../../protocol/tasks.ts';
+import { contactsOf } from '../../services/intake/contact-slices.ts';
 import { CONTACTS_PER_SLICE } from '../../services/intake/prepare-request.ts';
 import type { TaskQueries } from '../../services/intake/task-stories.ts';
 import type { Database } from './database.ts';
-import { readContacts } from './job-contacts.ts';
+import { readSlices } from './job-contacts.ts';
 import type { TasksTable } from './schema.ts';
 
 /** Reads task rows for people. */
@@ -46,7 +47,7 @@ export function createTaskQueries({ db }: Database): TaskQueries {
 
     async contacts(jobId, from, count) {
       const slices = Math.ceil(count / CONTACTS_PER_SLICE) + 1;
-      return (await readContacts(db, jobId, from, slices)).slice(0, count);
+      return contactsOf(await readSlices(db, jobId, from, slices), from, count);
     },
   };
 }

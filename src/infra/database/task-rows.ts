@@ -53,43 +53,6 @@ export async function insertTasks(
   return Number(numAffectedRows ?? 0);
 }
 
-/** What all tasks of a job are born with. */
-export interface Birth {
-  jobId: string;
-  mediaRef: string | null;
-  /** ISO 8601. */
-  at: string;
-  /** Expired: nobody is to send them. Else queued, since `at`, which equals their `created_at`. */
-  expired: boolean;
-}
-
-/** Inserts tasks of a job, as `insertTasks` does; what they have in common travels once. */
-export const insertTasksOfJob = (
-  dialect: DatabaseDialect,
-  tasks: readonly (readonly [
-    id: string,
-    sessionId: string,
-    position: number,
-    recipient: string,
-    payload: string,
-  ])[],
-  { jobId, mediaRef, at, expired }: Birth,
-): RawBuilder<unknown> => sql`
-    insert into tasks (id, session_id, position, recipient, payload, job_id, media_ref, state, reason, created_at,
-      queued_at, ended_at)
-    select v.id, v.session_id, v.position, v.recipient, v.payload, ${jobId}, ${mediaRef},
-      ${expired ? 'failed' : 'queued'}, ${expired ? 'expired' : null}, ${at}, ${expired ? null : at},
-      ${expired ? at : null}
-    from ${listSource(dialect, tasks, {
-      id: 'text',
-      session_id: 'text',
-      position: 'integer',
-      recipient: 'text',
-      payload: 'text',
-    })}
-    where true
-    on conflict do nothing`;
-
 export const keyOf = (sessionId: string, taskId: string): string => `${sessionId}\n${taskId}`;
 
 /** By primary key; `cross join` keeps SQLite from scanning the table instead. */

@@ -3,7 +3,8 @@ import type { DesiredState, SessionState } from '../../domain/session-state.ts';
 import type { MemberState, UpgradeMember, UpgradeOptions, UpgradeState } from '../../domain/upgrade-model.ts';
 import type { FleetImage, UpgradeRecord, UpgradeStore } from '../../services/upgrades/ports.ts';
 import type { Database } from './database.ts';
-import type { Schema, UpgradeSessionsTable, UpgradesTable } from './schema.ts';
+import type { Schema } from './schema.ts';
+import type { UpgradeSessionsTable, UpgradesTable } from './schema-upgrades.ts';
 
 /** The one row of `fleet_image`. */
 const FLEET = 1;

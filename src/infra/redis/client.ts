@@ -7,6 +7,9 @@ interface ConnectionOptions {
   enableAutoPipelining?: boolean;
 }
 
+/** An outage is over for us so soon after it is over; a refused connection costs next to nothing. */
+const LONGEST_RETRY_MS = 200;
+
 export interface RedisClientOptions {
   url: string;
   name: string;
@@ -33,7 +36,9 @@ export function createRedis({
     ...(commandTimeoutMs === null ? {} : { commandTimeout: commandTimeoutMs }),
     connectTimeout: 5000,
     maxRetriesPerRequest: 2,
-    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 500),
+    // A server that loads its data is asked again soon, and not when it guesses that it will be done (up to ten seconds).
+    maxLoadingRetryTime: LONGEST_RETRY_MS,
+    retryStrategy: (attempt) => Math.min(50 * attempt, LONGEST_RETRY_MS),
     // A replica that was a master answers READONLY after a failover: reconnect, and send the command again.
     reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
     ...overrides,

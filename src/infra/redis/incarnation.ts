@@ -22,13 +22,18 @@ const RESTORER_MS = 10_000;
  */
 export class IncarnationFence implements Incarnations {
   readonly #redis: Redis;
-  readonly #holder = newId('restorer');
+  readonly #holder: string;
   #settled: string | undefined;
   #checking: Promise<string> | undefined;
   readonly #doubting = new Set<() => void>();
 
-  constructor(redis: Redis) {
+  /**
+   * @param place where only one process can be at a time, such as a data directory that is locked: what one restores
+   *   there, the one that comes after it carries on at once. Unique per process by default.
+   */
+  constructor(redis: Redis, place?: string) {
     this.#redis = redis;
+    this.#holder = place ?? newId('restorer');
   }
 
   /** The run id that was found settled last; what is fenced by it finds out by itself when it is outdated. */

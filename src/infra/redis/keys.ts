@@ -45,7 +45,7 @@ export const keys = {
   outboxEnded: (sessionId: string) => `session:ended:${sessionId}`,
   /** HASH {epoch, seenAt, notBefore, sequence; claim, request, flight: the lease of what is in flight}. */
   owner: (sessionId: string) => `session:owner:${sessionId}`,
-  /** SET of session ids whose outbox holds something. */
+  /** SET of session ids whose outbox holds something, or did when a worker last claimed. */
   outboxActive: 'outbox:active',
 
   /** STREAM of what became of tasks, applied to SQL by the ledger follower. */

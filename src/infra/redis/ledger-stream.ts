@@ -13,9 +13,11 @@ import type { ScriptRunner } from './scripts.ts';
 export class RedisLedgerStream implements LedgerStream {
   readonly #redis: Redis;
   readonly #scripts: ScriptRunner;
-  readonly #name = newId('follower');
+  readonly #name: string;
 
-  constructor({ redis, scripts }: { redis: Redis; scripts: ScriptRunner }) {
+  /** @param place as of `IncarnationFence`: the process that comes after another one there follows at once */
+  constructor({ redis, scripts, place }: { redis: Redis; scripts: ScriptRunner; place?: string }) {
+    this.#name = place ?? newId('follower');
     this.#redis = redis;
     this.#scripts = scripts;
   }
@@ -28,8 +30,12 @@ export class RedisLedgerStream implements LedgerStream {
     await this.#scripts.run('ledger-lead', [keys.ledgerFollower], [this.#name, 0]);
   }
 
-  async read(limit: number): Promise<{ entries: StreamEntry[]; count: number; lastId: string | null }> {
-    const rows = await this.#redis.xrange(keys.ledger, '-', '+', 'COUNT', limit);
+  async read(
+    limit: number,
+    after: string | null = null,
+  ): Promise<{ entries: StreamEntry[]; count: number; lastId: string | null }> {
+    const from = after === null ? '-' : `(${after}`;
+    const rows = await this.#redis.xrange(keys.ledger, from, '+', 'COUNT', limit);
     return {
       entries: rows.flatMap(([id, fields]) => parse(id, fields)),
       count: rows.length,

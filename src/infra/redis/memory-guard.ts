@@ -1,17 +1,20 @@
 import type { Redis } from 'ioredis';
 import type { Clock } from '../../kernel/clock.ts';
 import { unavailable } from '../../kernel/errors.ts';
+import { Loop, type Service } from '../../kernel/lifecycle.ts';
+import type { Logger } from '../../kernel/log.ts';
 import type { RoomForTasks } from '../../services/outbox/ports.ts';
 import { keys } from './keys.ts';
 
 export interface MemoryGuardOptions {
   redis: Redis;
   clock: Clock;
+  log: Logger;
   /** The part of `maxmemory` up to which tasks are taken in. */
   share?: number;
   /** So many entries of the ledger stream may SQL be behind. */
   behind?: number;
-  /** How long one look is good for. */
+  /** Between two looks. */
   everyMs?: number;
 }
 
@@ -21,25 +24,30 @@ const BEHIND = 500_000;
 /**
  * Keeps new tasks out of a Redis that is nearly full, so that what it holds can still be handed out and ended, and
  * out of one in which SQL follows too slowly: what has happened is kept there until SQL has heard it.
- * One look now and then, which nobody waits for; a server without `maxmemory` has always room.
+ * It looks by itself: if it looked when it is asked, the first enqueue after a silence would be told what was true
+ * before. A server without `maxmemory` has always room.
  */
-export class MemoryGuard implements RoomForTasks {
+export class MemoryGuard implements RoomForTasks, Service {
   readonly #options: MemoryGuardOptions;
-  #lookedAt = Number.NEGATIVE_INFINITY;
+  readonly #loop: Loop;
   #full = false;
   #behind = false;
 
   constructor(options: MemoryGuardOptions) {
     this.#options = options;
+    const { clock, log, everyMs: intervalMs = 500 } = options;
+    this.#loop = new Loop({ name: 'room in Redis', intervalMs, clock, log, run: () => this.look() });
+  }
+
+  start(): Promise<void> {
+    return this.#loop.start();
+  }
+
+  stop(): Promise<void> {
+    return this.#loop.stop();
   }
 
   assertRoom(): void {
-    const { clock, everyMs = 500 } = this.#options;
-    const now = clock.monotonicMs();
-    if (now - this.#lookedAt >= everyMs) {
-      this.#lookedAt = now;
-      this.look().catch(() => undefined); // a server that does not answer refuses by itself
-    }
     if (this.#full)
       throw unavailable('redis_full', 'Redis is nearly full; nothing is queued until there is room again.');
     if (this.#behind)

@@ -164,7 +164,6 @@ const ACK_KEYS = [
   keys.outboxTaskIds(''),
   keys.outboxEnded(''),
   keys.owner(''),
-  keys.outboxActive,
   keys.ledger,
 ];
 const CLAIM_KEYS = [

@@ -37,7 +37,7 @@ export function createRestorableOutboxes({
         version: { length: queue.length, newest: queue[0] ?? '' },
         queue: queue.toReversed(),
         processing: processing.toReversed(),
-        dead: dead.map((entry) => ({ entry, raw: rawOfDead(entry) })).toReversed(),
+        dead: dead.map(deadOf).toReversed(),
       };
     },
 
@@ -161,10 +161,11 @@ export function createRestorableOutboxes({
   };
 }
 
-function rawOfDead(entry: string): string {
+function deadOf(entry: string): { entry: string; raw: string; atMs: number | null } {
   try {
-    return String((JSON.parse(entry) as { raw?: unknown }).raw ?? '');
+    const { raw, at } = JSON.parse(entry) as { raw?: unknown; at?: unknown };
+    return { entry, raw: String(raw ?? ''), atMs: typeof at === 'number' ? at : null };
   } catch {
-    return ''; // somebody else's: it names no task
+    return { entry, raw: '', atMs: null }; // somebody else's: it names no task
   }
 }

@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { Clock } from '../../kernel/clock.ts';
 import { conflict } from '../../kernel/errors.ts';
@@ -19,7 +18,7 @@ import type {
 } from '../../services/fleet/ports.ts';
 import { HintChannel } from './hint-channel.ts';
 import { type ProcessRecord, ProcessRecords } from './leftovers.ts';
-import { nodeCommand, tiedToUs } from './process-command.ts';
+import { spawnWorker } from './process-command.ts';
 import { ranMsSince } from './process-signals.ts';
 import { statsOf } from './process-stats.ts';
 import { ProcessWarden } from './process-warden.ts';
@@ -198,7 +197,8 @@ export class ProcessRuntime
     const log = new WorkerLog({ path, maxBytes: maxLogBytes ?? MAX_LOG_BYTES });
     await log.open();
     if (this.#outlive) await this.#warden.post();
-    const child = this.#spawn(spec, program);
+    const isTied = (this.#options.tie ?? 'kernel') === 'kernel';
+    const child = spawnWorker(spec, program, { dataDir: this.#options.dataDir, isTied });
     const startedAt = clock.monotonicMs();
     for (const stream of [child.stdout, child.stderr]) log.follow(stream);
     const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
@@ -237,26 +237,6 @@ export class ProcessRuntime
     worker.ended = this.#untilEnd(worker, lastWords);
     this.#workers.set(sessionId, worker);
     return worker;
-  }
-
-  /**
-   * The worker gets these variables and nothing of our own environment. It leads a process group: Ctrl-C on a
-   * terminal reaches us alone, and we stop it in order.
-   */
-  #spawn(spec: WorkerSpec, program: string): ChildProcess {
-    const node = nodeCommand(spec, program);
-    const command = (this.#options.tie ?? 'kernel') === 'kernel' ? tiedToUs(node) : node;
-    const [file = process.execPath, ...args] = command;
-    return spawn(file, args, {
-      env: {
-        // Compiled once for all: without it each worker loads the type stripper, some 19 MB and start time more.
-        NODE_COMPILE_CACHE: join(this.#options.dataDir, 'compile-cache'),
-        ...spec.env,
-        ...spec.secrets,
-      },
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      detached: true,
-    });
   }
 
   async #untilEnd(worker: Running, lastWords: () => Promise<string[]>): Promise<void> {

@@ -10,6 +10,7 @@ import { hotRoutes } from './hot-routes.ts';
 import { createHttpMetrics, type HttpMetrics } from './metrics.ts';
 import { createRegistry, openApiDocument } from './openapi.ts';
 import { requestId } from './request-id.ts';
+import { createRequestLog } from './request-log.ts';
 import { type RouteModule, Routes, wrongMethod } from './route.ts';
 
 export interface AppOptions {
@@ -18,6 +19,8 @@ export interface AppOptions {
   log: Logger;
   version: string;
   metrics?: HttpMetrics;
+  /** One in so many requests of workers and enqueues is logged, and each of all others; 0 or not said: none. */
+  logOneIn?: number;
   /** Whether the API's description is for everybody (default), or for holders of the key. */
   publicDocs?: boolean;
   /** Turns a dependency's own error into one that callers may see. */
@@ -40,6 +43,8 @@ export function createApp(options: AppOptions): App {
   const metrics = options.metrics ?? createHttpMetrics();
   app.use(requestId);
   app.use(metrics.middleware);
+  const requestLog = createRequestLog({ log: options.log, every: options.logOneIn ?? 0 });
+  app.use(requestLog.middleware);
   const secureHeaders = helmet({
     contentSecurityPolicy: {
       directives: { 'upgrade-insecure-requests': null, 'img-src': ["'self'", 'data:'] },
@@ -67,7 +72,14 @@ export function createApp(options: AppOptions): App {
   app.use(unknownRoute);
   const fail = createFail(options.log, options.classify ?? (() => undefined));
   app.use(errorHandler(fail));
-  const listener = hotRoutes({ routes: routes.hot, otherwise: app, secureHeaders, metrics, fail });
+  const listener = hotRoutes({
+    routes: routes.hot,
+    otherwise: app,
+    secureHeaders,
+    metrics,
+    requestLog,
+    fail,
+  });
   return { express: app, listener };
 }
 

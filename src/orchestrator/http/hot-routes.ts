@@ -5,7 +5,8 @@ import { type Fail, malformedJson } from './errors.ts';
 import type { HttpMetrics } from './metrics.ts';
 import { answerWriter } from './plain-answer.ts';
 import { requestIdOf } from './request-id.ts';
-import { Reply, type ServedRoute } from './route.ts';
+import type { RequestLog } from './request-log.ts';
+import { JsonText, Reply, type ServedRoute } from './route.ts';
 
 export interface HotRoutesOptions {
   /** By path as in OpenAPI. */
@@ -14,6 +15,7 @@ export interface HotRoutesOptions {
   otherwise: RequestListener;
   secureHeaders: RequestHandler;
   metrics: HttpMetrics;
+  requestLog: RequestLog;
   fail: Fail;
 }
 
@@ -27,7 +29,7 @@ const PLAIN_JSON = /^application\/json(?:; ?charset=utf-8)?$/i;
  * and writing a JSON answer are done here; whatever looks unusual goes to Express untouched.
  */
 export function hotRoutes(options: HotRoutesOptions): RequestListener {
-  const { routes, otherwise, metrics, fail } = options;
+  const { routes, otherwise, metrics, requestLog, fail } = options;
   const fixed = headersOf(options.secureHeaders);
   const write = answerWriter(fixed);
   const queryOf = queryReader();
@@ -54,8 +56,9 @@ export function hotRoutes(options: HotRoutesOptions): RequestListener {
         worker,
       });
       if (answer === undefined) return;
-      const reply = answer instanceof Reply ? answer : new Reply(route.successStatus, answer);
-      write(res, reply.status, requestId, JSON.stringify(reply.body));
+      const { status, body: told } =
+        answer instanceof Reply ? answer : { status: route.successStatus, body: answer };
+      write(res, status, requestId, told instanceof JsonText ? told.text : JSON.stringify(told));
     } catch (error) {
       if (!res.headersSent) {
         for (let at = 0; at < fixed.length; at += 2) res.setHeader(fixed[at] ?? '', fixed[at + 1] ?? '');
@@ -63,7 +66,9 @@ export function hotRoutes(options: HotRoutesOptions): RequestListener {
       }
       fail(error, req, res, { requestId, route: route.path });
     }
-    if (res.headersSent) metrics.answered('POST', route.path, res.statusCode, startedAtMs);
+    if (!res.headersSent) return;
+    metrics.answered('POST', route.path, res.statusCode, startedAtMs);
+    requestLog.answered(requestId, 'POST', route.path, res.statusCode, startedAtMs);
   };
 
   return (req, res) => {

@@ -23,6 +23,8 @@ export interface RouteSpec<P extends z.ZodType, Q extends z.ZodType, B extends z
   query?: Q;
   /** JSON body. Routes that read another kind of body leave it out and set `consumes`. */
   body?: B;
+  /** Whether `body` would let this pass as it is, if that is cheaper told; where it says no, `body` decides. */
+  isPlain?: (body: unknown) => boolean;
   /** Bytes of JSON accepted, 1 MiB unless told. */
   bodyLimit?: number;
   /** For the OpenAPI document of routes that parse their body themselves. */
@@ -72,8 +74,16 @@ export class Reply {
   }
 }
 
-/** What a handler gives back: the JSON body, a `Reply`, or nothing when it has answered by itself. */
-export type Answer = object | Reply | undefined;
+/** A body that is JSON already. */
+export class JsonText {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+/** What a handler gives back: the JSON body, also as text, a `Reply`, or nothing when it has answered by itself. */
+export type Answer = object | JsonText | Reply | undefined;
 
 export type RouteModule = (routes: Routes) => void;
 
@@ -119,7 +129,9 @@ export class Routes {
           ...input,
           params: parse(spec.params, input.params, 'path') as z.infer<P>,
           query: parse(spec.query, input.query, 'query') as z.infer<Q>,
-          body: parse(spec.body, input.body, 'body') as z.infer<B>,
+          body: (spec.isPlain?.(input.body)
+            ? input.body
+            : parse(spec.body, input.body, 'body')) as z.infer<B>,
         }),
     };
     if (spec.hot) this.hot.set(spec.path, served);
@@ -140,6 +152,7 @@ export class Routes {
       });
       if (answer === undefined) return;
       if (answer instanceof Reply) res.status(answer.status).json(answer.body);
+      else if (answer instanceof JsonText) res.status(served.successStatus).type('json').send(answer.text);
       else res.status(served.successStatus).json(answer);
     });
     this.registry.registerPath(openApiEntry(spec));

@@ -5,6 +5,7 @@ import { stateInWords } from '../intake/explain.ts';
 import type { JobRecord, SessionDirectory } from '../intake/ports.ts';
 import { type Chunk, Expansion, NO_CHUNK } from './expansion.ts';
 import { createHandOver } from './hand-over.ts';
+import { tasksOf } from './plan.ts';
 import type { DispatchStore, OutboxDepths, TaskSink } from './ports.ts';
 
 /** What becomes of the queue's entry for the job. */
@@ -72,51 +73,68 @@ export function createDispatcher(deps: DispatcherDependencies): Dispatcher {
   };
 
   /**
-   * Expands what is left of the job. While a chunk is written, the next is planned, and the one before is on its way
-   * into the outboxes; each has arrived before the next one sets out, so that order holds.
+   * Expands what is left of the job: a chunk is planned while the one before is written, and the one before that is
+   * on its way into the outboxes. Each is written and sets out when the one before has been, so that order holds.
    */
   const expand = async (job: JobRecord, signal: AbortSignal): Promise<Ending> => {
     const expansion = new Expansion(deps, job);
     const turnEnds = clock.monotonicMs() + turnMs;
+    let written: Promise<boolean> = Promise.resolve(true);
     let handingOver: Promise<unknown> = Promise.resolve();
     /** Everything before has arrived. */
     let handedOver = job.expanded;
-    const arrive = async (upTo: number): Promise<void> => {
+    let writing: Chunk | undefined;
+    const write = ({ commit }: Chunk): void => {
+      // At once when the one before is there, whatever else goes on: nothing else keeps the database busy.
+      written = written.then((all) => all && commit(handedOver));
+      written.catch(() => undefined);
+    };
+    /** Sends out what is being written. @returns whether it has been */
+    const sendOut = async (chunk: Chunk | undefined, isWritten: Promise<boolean>): Promise<boolean> => {
+      if (!chunk) return true;
+      const passed = await isWritten;
       await handingOver;
-      handedOver = upTo;
+      handedOver = chunk.plan.from;
+      if (!passed || chunk.kind !== 'planned') return passed;
+      handingOver = handOver.now(tasksOf(job, chunk.plan), 'queued');
+      handingOver.catch(() => undefined);
+      return true;
+    };
+    /** Waits until all before `upTo` is where it belongs. @returns whether it has been written */
+    const settle = async (upTo: number): Promise<boolean> => {
+      const passed = await sendOut(writing, written);
+      writing = undefined;
+      await handingOver;
+      if (passed) handedOver = upTo;
+      return passed;
     };
     try {
       let coming = planAhead(expansion, job, job.expanded);
       for (let from = job.expanded; from < job.received; ) {
         if (signal.aborted || clock.monotonicMs() >= turnEnds) {
-          await arrive(from);
+          if (!(await settle(from))) return 'interrupted';
           await store.confirm(job.id, from);
           signal.throwIfAborted();
           return 'turn_over';
         }
-        const { kind, rows, commit } = await coming;
-        if (rows.length === 0) {
-          await arrive(from);
-          return kind === 'nobody' ? 'nobody' : 'interrupted';
-        }
-        const to = from + rows.length;
+        const chunk = await coming;
+        const { kind } = chunk;
+        const count = chunk.plan.contacts.length;
         // Nothing of what has expired is handed over, and its row says that all before it has been.
-        if (kind === 'expired') await arrive(from);
-        const committing = commit(handedOver);
-        coming = planAhead(expansion, job, to);
-        const committed = await committing;
-        await arrive(from);
-        if (!committed) return 'interrupted';
-        if (kind === 'planned') {
-          handingOver = handOver.now(rows, 'queued');
-          handingOver.catch(() => undefined);
-        }
-        from = to;
+        if ((kind !== 'planned' || count === 0) && !(await settle(from))) return 'interrupted';
+        if (count === 0) return kind === 'nobody' ? 'nobody' : 'interrupted';
+        const before = { chunk: writing, written };
+        write(chunk);
+        writing = chunk;
+        from += count;
+        coming = planAhead(expansion, job, from);
+        if (!(await sendOut(before.chunk, before.written))) return 'interrupted';
       }
-      await arrive(job.received);
+      if (!(await settle(job.received))) return 'interrupted';
       await store.confirm(job.id, job.received);
       return 'expanded';
     } finally {
+      await written.catch(() => undefined);
       await handingOver.catch(() => undefined);
     }
   };

@@ -1,9 +1,9 @@
 import { SenderChooser } from '../../domain/choose-sender.ts';
 import type { Clock } from '../../kernel/clock.ts';
-import type { Contact } from '../../protocol/messages.ts';
+import { type ContactSlice, contactsOf } from '../intake/contact-slices.ts';
 import type { JobRecord, SessionDirectory } from '../intake/ports.ts';
 import { planChunk, planExpired } from './plan.ts';
-import type { DispatchStore, OutboxDepths, PlannedRow } from './ports.ts';
+import type { DispatchStore, OutboxDepths, Plan } from './ports.ts';
 import { findSenders } from './senders.ts';
 
 export interface ExpansionDependencies {
@@ -18,28 +18,27 @@ const SENDERS_KNOWN_MS = 250;
 
 /** Fewer cost more commits; more keep others from the database for too long. */
 const CONTACTS_PER_CHUNK = 1000;
-/** One is written and one handed over while the next is planned: the outboxes do not show them yet. */
-const COMING_CHUNKS = 2;
+/** One is handed over, one written and one waits for that while the next is planned: the outboxes do not show them yet. */
+const COMING_CHUNKS = 3;
 
 /** What is to become of the next contacts. */
 export interface Chunk {
-  /** `nobody`: no sender is there, and there are no rows. */
+  /** `nobody`: no sender is there, and the plan is empty. */
   kind: 'planned' | 'expired' | 'nobody';
-  from: number;
-  /** In order; the first is at `from`. */
-  rows: readonly PlannedRow[];
+  plan: Plan;
   /** As `DispatchStore.prepare` gives it. */
   commit(handedOver: number): Promise<boolean>;
 }
 
-export const NO_CHUNK: Chunk = { kind: 'planned', from: 0, rows: [], commit: () => Promise.resolve(false) };
+const NOTHING: Plan = { from: 0, contacts: [], senders: [] };
+export const NO_CHUNK: Chunk = { kind: 'planned', plan: NOTHING, commit: () => Promise.resolve(false) };
 
 /** Contacts of many chunks, and who wrote to them last. */
 interface Page {
-  from: number;
   to: number;
-  contacts: readonly Contact[];
-  sticky: Map<string, string>;
+  /** As text until they are planned: it takes a third of the room, and the collector moves it as a whole. */
+  slices: readonly ContactSlice[];
+  sticky: ReadonlyMap<string, string>;
 }
 
 /**
@@ -53,8 +52,8 @@ export class Expansion {
   #pageAhead: Promise<Page> | undefined;
   /** Who was chosen in the last pages, the present one first: when they were read the database did not say so yet. */
   #chosen: readonly Map<string, string>[] = [];
-  /** The last chunks. */
-  #coming: readonly PlannedRow[][] = [];
+  /** The senders of the last chunks. */
+  #coming: readonly (readonly string[])[] = [];
   #senders: { chooser: SenderChooser; askedAt: number } | undefined;
 
   constructor(deps: ExpansionDependencies, job: JobRecord) {
@@ -66,20 +65,27 @@ export class Expansion {
   async plan(from: number): Promise<Chunk> {
     const { store } = this.#deps;
     const page = await this.#pageWith(from);
-    const contacts = page.contacts.slice(from - page.from, from - page.from + CONTACTS_PER_CHUNK);
-    if (isExpired(this.#job, this.#deps.clock)) {
-      const rows = planExpired(this.#job, from, contacts);
-      return { kind: 'expired', from, rows, commit: () => store.commitExpired(this.#job, from, rows) };
+    const isOver = isExpired(this.#job, this.#deps.clock);
+    const chooser = isOver ? null : await this.#chooser();
+    if (!isOver && !chooser) return { ...NO_CHUNK, kind: 'nobody' };
+    const contacts = contactsOf(page.slices, from, CONTACTS_PER_CHUNK);
+    if (!chooser) {
+      const plan = planExpired(this.#job, from, contacts);
+      return { kind: 'expired', plan, commit: () => store.commitExpired(this.#job, plan) };
     }
-    const chooser = await this.#chooser();
-    if (!chooser) return { ...NO_CHUNK, kind: 'nobody', from };
     const [present, before, earlier] = this.#chosen;
-    const knownTo = (phone: string) =>
-      present?.get(phone) ?? before?.get(phone) ?? earlier?.get(phone) ?? page.sticky.get(phone);
-    const rows = planChunk(this.#job, from, contacts, knownTo, chooser);
-    for (const { recipient, sessionId } of rows) present?.set(recipient, sessionId);
-    this.#coming = [...this.#coming.slice(1 - COMING_CHUNKS), rows];
-    return { kind: 'planned', from, rows, commit: store.prepare(this.#job, from, rows) };
+    const plan = planChunk(
+      from,
+      contacts,
+      {
+        get: (phone) =>
+          present?.get(phone) ?? before?.get(phone) ?? earlier?.get(phone) ?? page.sticky.get(phone),
+        set: (phone, sessionId) => present?.set(phone, sessionId),
+      },
+      chooser,
+    );
+    this.#coming = [...this.#coming.slice(1 - COMING_CHUNKS), plan.senders];
+    return { kind: 'planned', plan, commit: store.prepare(this.#job, plan) };
   }
 
   async #pageWith(from: number): Promise<Page> {
@@ -95,10 +101,11 @@ export class Expansion {
 
   async #read(from: number): Promise<Page> {
     const { store } = this.#deps;
-    const contacts = await store.contacts(this.#job.id, from);
+    const slices = await store.slices(this.#job.id, from);
+    const contacts = contactsOf(slices, from, Number.POSITIVE_INFINITY);
     const recipients = contacts.map(([phone]) => phone);
-    const sticky = await store.stickySenders(this.#job.tenant, recipients);
-    return { from, to: from + contacts.length, contacts, sticky };
+    const to = from + recipients.length;
+    return { to, slices, sticky: await store.stickySenders(this.#job.tenant, recipients) };
   }
 
   async #chooser(): Promise<SenderChooser | null> {
@@ -107,7 +114,7 @@ export class Expansion {
     const senders = await findSenders(this.#deps, this.#job);
     if (senders.length === 0) return null;
     const coming = new Map<string, number>();
-    for (const { sessionId } of this.#coming.flat()) coming.set(sessionId, (coming.get(sessionId) ?? 0) + 1);
+    for (const sessionId of this.#coming.flat()) coming.set(sessionId, (coming.get(sessionId) ?? 0) + 1);
     const weighed = senders.map(({ id, load }) => ({ id, load: load + (coming.get(id) ?? 0) }));
     this.#senders = { chooser: new SenderChooser(weighed), askedAt: now };
     return this.#senders.chooser;

@@ -1,5 +1,6 @@
 import { FlotillaError } from '../../kernel/errors.ts';
 import type { JobRecord, SessionDirectory } from '../intake/ports.ts';
+import type { QueuedTask } from '../outbox/ports.ts';
 import type { DispatchStore, PlannedTask, TaskSink } from './ports.ts';
 
 interface HandOverDependencies {
@@ -10,8 +11,11 @@ interface HandOverDependencies {
 
 /** Brings planned tasks into the outboxes of their sessions. */
 export interface HandOver {
-  /** @param rows as for `TaskSink.enqueue` */
-  now(planned: readonly PlannedTask[], rows: 'queued' | 'unsure'): Promise<void>;
+  /**
+   * @param bySession those of each session in order
+   * @param rows as for `TaskSink.enqueue`
+   */
+  now(bySession: ReadonlyMap<string, readonly QueuedTask[]>, rows: 'queued' | 'unsure'): Promise<void>;
   /** Rows that were committed by a run that was killed before it had handed them over. */
   again(job: JobRecord, signal: AbortSignal): Promise<void>;
 }
@@ -22,8 +26,7 @@ const TASKS_AT_ONCE = 500;
 const SESSION_GONE = 'session_deleted';
 
 export function createHandOver({ store, sessions, sink }: HandOverDependencies): HandOver {
-  const now: HandOver['now'] = async (planned, rows) => {
-    const bySession = Map.groupBy(planned, ({ sessionId }) => sessionId);
+  const now: HandOver['now'] = async (bySession, rows) => {
     await Promise.all(
       [...bySession].map(async ([sessionId, tasks]) => {
         try {
@@ -56,9 +59,10 @@ export function createHandOver({ store, sessions, sink }: HandOverDependencies):
         if (!last) return;
         const gone = await failForGoneSessions(tasks);
         const left = tasks.filter(({ sessionId }) => !gone.has(sessionId));
-        await now(left, 'unsure');
+        const bySession = Map.groupBy(left, ({ sessionId }) => sessionId);
+        await now(bySession, 'unsure');
         // An outbox says nothing of what it had already: without this such rows would be handed over for ever.
-        for (const [sessionId, rows] of Map.groupBy(left, (row) => row.sessionId)) {
+        for (const [sessionId, rows] of bySession) {
           await store.handedOver(sessionId, ids(rows));
         }
         after = last.position;
@@ -67,7 +71,7 @@ export function createHandOver({ store, sessions, sink }: HandOverDependencies):
   };
 }
 
-const ids = (tasks: readonly PlannedTask[]): string[] => tasks.map(({ taskId }) => taskId);
+const ids = (tasks: readonly QueuedTask[]): string[] => tasks.map(({ taskId }) => taskId);
 
 const isSessionGone = (error: unknown): boolean =>
   error instanceof FlotillaError && error.code === 'session_not_found';

@@ -1,4 +1,5 @@
 import type { Contact } from '../../protocol/messages.ts';
+import type { ContactSlice } from '../intake/contact-slices.ts';
 import type { JobRecord } from '../intake/ports.ts';
 import type { QueuedTask } from '../outbox/ports.ts';
 
@@ -24,16 +25,22 @@ export interface PlannedTask extends QueuedTask {
   position: number;
 }
 
-/** A planned task with what else its row says. */
-export interface PlannedRow extends PlannedTask {
-  recipient: string;
-  mediaRef: string | null;
+/**
+ * Who sends to whom. Lists beside one another, and no object for each task: a plan waits until it has been written,
+ * and what waits has to be moved by the collector.
+ */
+export interface Plan {
+  /** Position of the first. */
+  from: number;
+  contacts: readonly Contact[];
+  /** The session of each. */
+  senders: readonly string[];
 }
 
 export interface DispatchStore {
   find(jobId: string): Promise<JobRecord | null>;
-  /** Some contacts, not few, from this index on, in order; none when all are expanded. */
-  contacts(jobId: string, from: number): Promise<Contact[]>;
+  /** Some slices, the first with the contact at this index, in order; none when all are expanded. */
+  slices(jobId: string, from: number): Promise<ContactSlice[]>;
   /** Recipient → the session that wrote to them last. */
   stickySenders(tenant: string | null, recipients: readonly string[]): Promise<Map<string, string>>;
   /**
@@ -41,13 +48,9 @@ export interface DispatchStore {
    * @returns commits it, with `handedOver` as for `confirm`; false, with nothing written, if the job was paused or
    *   cancelled or somebody else moved the cursor
    */
-  prepare(
-    job: JobRecord,
-    from: number,
-    planned: readonly PlannedRow[],
-  ): (handedOver: number) => Promise<boolean>;
+  prepare(job: JobRecord, plan: Plan): (handedOver: number) => Promise<boolean>;
   /** Commits the same for contacts whose time is over: their rows are born as failed. */
-  commitExpired(job: JobRecord, from: number, planned: readonly PlannedRow[]): Promise<boolean>;
+  commitExpired(job: JobRecord, plan: Plan): Promise<boolean>;
   /** Every task before this position has reached its outbox, or is `accepted`: it will have to be handed over again. */
   confirm(jobId: string, handedOver: number): Promise<void>;
   /**

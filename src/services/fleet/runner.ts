@@ -1,5 +1,5 @@
 import type { FleetAction, FleetFacts, FleetPolicy } from '../../domain/fleet-model.ts';
-import { plan } from '../../domain/fleet-plan.ts';
+import { nextStartMs, plan } from '../../domain/fleet-plan.ts';
 import { followerPlan } from '../../domain/follower-plan.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import { messageOf } from '../../kernel/errors.ts';
@@ -8,6 +8,7 @@ import type { Logger } from '../../kernel/log.ts';
 import type { SessionCreator } from '../sessions/create-session.ts';
 import type { AlertRaiser, SessionStore } from '../sessions/ports.ts';
 import type { FleetActions, SessionAction } from './actions.ts';
+import { Alarm } from './alarm.ts';
 import { type Observation, type Observer, toPlanned } from './observation.ts';
 import {
   type FleetBinder,
@@ -55,6 +56,8 @@ export class FleetRunner implements Service {
   readonly #leading: Loop;
   readonly #provisioning: Loop;
   readonly #monitor: Loop;
+  /** Rings when the first back-off is over. */
+  readonly #alarm: Alarm;
   /** Sessions with actions under way → the start among them. */
   readonly #busy = new Map<string, Extract<FleetAction, { type: 'start' | 'replace' }> | null>();
   readonly #underWay = new Set<Promise<void>>();
@@ -82,6 +85,7 @@ export class FleetRunner implements Service {
       log,
       run: (signal) => this.#pacedPass(signal),
     });
+    this.#alarm = new Alarm(clock, () => this.#provisioning.wake());
     this.#monitor = new Loop({
       name: 'fleet monitor',
       intervalMs: deps.monitorIntervalMs,
@@ -110,6 +114,7 @@ export class FleetRunner implements Service {
     if (!this.#abort) return;
     this.#unsubscribe?.();
     this.#abort.abort();
+    this.#alarm.setFor(null);
     await Promise.all([
       this.#leading.stop(),
       this.#provisioning.stop(),
@@ -207,6 +212,7 @@ export class FleetRunner implements Service {
       random: Math.random,
     };
     const planned = plan(seen.sessions, seen.workers, facts, policy, clock.nowMs());
+    this.#alarm.setFor(nextStartMs(seen.sessions, policy, clock.nowMs()));
     const chains = new Map<string, SessionAction[]>();
     for (const action of planned) {
       if ('sessionId' in action)

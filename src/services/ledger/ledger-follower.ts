@@ -1,11 +1,11 @@
 import type { Clock } from '../../kernel/clock.ts';
 import { toIso } from '../../kernel/clock.ts';
 import { messageOf } from '../../kernel/errors.ts';
-import { whatsappMessageId } from '../../kernel/ids.ts';
 import { Loop, type Service } from '../../kernel/lifecycle.ts';
 import type { Logger } from '../../kernel/log.ts';
 import type { QueuedTask } from '../outbox/ports.ts';
-import type { LedgerEvent, LedgerStream, StreamEntry, TaskStore } from './ports.ts';
+import { LedgerLook } from './ledger-look.ts';
+import type { LedgerEvent, LedgerStream, TaskStore } from './ports.ts';
 
 export interface LedgerFollowerDeps {
   stream: LedgerStream;
@@ -22,9 +22,11 @@ export interface LedgerFollowerDeps {
   strandedAfterMs?: number;
 }
 
-/** An entry holds the events of one task, or of a thousand: what one look at the stream brings is kept about even. */
+/** An entry holds the events of one task, or of a thousand: what one question to the stream brings is kept about even. */
 const MOST_ENTRIES_AT_ONCE = 1000;
-const EVENTS_A_LOOK = 2000;
+const EVENTS_A_READ = 2000;
+/** What becomes of a task within one look is one write of its row: a stream that is long is looked at far ahead. */
+const EVENTS_A_LOOK = 32_000;
 /** In one transaction. It has to let others at the database soon, but one of few events costs each of them more. */
 const EVENTS_AT_ONCE = 2000;
 const STRANDED_AT_ONCE = 500;
@@ -77,18 +79,33 @@ export class LedgerFollower implements Service {
   async #pass(signal: AbortSignal): Promise<void> {
     for (let full = true; full && !signal.aborted; ) {
       if (!(await this.#leads())) return;
-      const limit = this.#entriesAtOnce;
-      const { entries, lastId, count } = await this.#deps.stream.read(limit);
+      const look = await this.#look();
       // What comes meanwhile waits for the next pass: each transaction costs a sync of the disk, so few and large.
-      full = count === limit;
-      if (lastId === null) break;
-      const events = eventsOf(entries);
-      this.#entriesAtOnce = Math.max(1, Math.min(MOST_ENTRIES_AT_ONCE, entriesFor(count, events.length)));
-      await this.#apply(events);
-      await this.#deps.stream.trim(lastId);
+      full = look.full;
+      if (look.lastId === null) break;
+      for (const events of look.told.inPieces(EVENTS_AT_ONCE)) {
+        if (signal.aborted || !(await this.#leads())) return;
+        await this.#applyOrSkip(events);
+      }
+      await this.#deps.stream.trim(look.lastId);
     }
     // Only now: a row that says `accepted` really never reached its outbox, it is not just behind.
     if (!signal.aborted) await this.#recover();
+  }
+
+  /** Reads on until there is no more, or enough. */
+  async #look(): Promise<{ told: LedgerLook; lastId: string | null; full: boolean }> {
+    const told = new LedgerLook();
+    for (let lastId: string | null = null; ; ) {
+      const limit = this.#entriesAtOnce;
+      const { entries, lastId: last, count } = await this.#deps.stream.read(limit, lastId);
+      const before = told.size;
+      for (const entry of entries) told.add(entry);
+      lastId = last ?? lastId;
+      const full = count === limit;
+      if (count > 0) this.#entriesAtOnce = entriesFor(count, told.size - before);
+      if (!full || told.size >= EVENTS_A_LOOK) return { told, lastId, full };
+    }
   }
 
   async #leads(): Promise<boolean> {
@@ -97,12 +114,6 @@ export class LedgerFollower implements Service {
     const leads = await this.#deps.stream.lead(this.#leadMs);
     this.#leadsUntil = leads ? now + this.#leadMs : Number.NEGATIVE_INFINITY;
     return leads;
-  }
-
-  async #apply(events: readonly LedgerEvent[]): Promise<void> {
-    for (let at = 0; at < events.length; at += EVENTS_AT_ONCE) {
-      await this.#applyOrSkip(events.slice(at, at + EVENTS_AT_ONCE));
-    }
   }
 
   /** One event that SQL will never take must not hold up all others for ever: it is dropped, and said so. */
@@ -146,39 +157,4 @@ export class LedgerFollower implements Service {
 }
 
 const entriesFor = (count: number, events: number): number =>
-  Math.round((EVENTS_A_LOOK * count) / Math.max(1, events));
-
-function eventsOf(entries: readonly StreamEntry[]): LedgerEvent[] {
-  // A task that is claimed and sent within one look is named once: the name is a digest.
-  const names = new Map<string, string>();
-  const nameOf = (sessionId: string, taskId: string): string => {
-    const key = `${sessionId}\n${taskId}`;
-    const name = names.get(key) ?? whatsappMessageId(sessionId, taskId);
-    names.set(key, name);
-    return name;
-  };
-  const events: LedgerEvent[] = [];
-  for (const entry of entries) {
-    if (entry.taskIds.length === 0) events.push(eventOf(entry, null, entry.whatsappId));
-    // Known from the first delivery on, so that a receipt which overtakes its ack finds its task.
-    const named = entry.type === 'claimed' || entry.type === 'sent';
-    for (const taskId of entry.taskIds) {
-      const whatsappId = entry.whatsappId ?? (named ? nameOf(entry.sessionId, taskId) : undefined);
-      events.push(eventOf(entry, taskId, whatsappId));
-    }
-  }
-  return events;
-}
-
-function eventOf(
-  { type, sessionId, at, attempts, reason, payload }: StreamEntry,
-  taskId: string | null,
-  whatsappId: string | undefined,
-): LedgerEvent {
-  const event: LedgerEvent = { type, sessionId, taskId, at };
-  if (attempts !== undefined) event.attempts = attempts;
-  if (reason !== undefined) event.reason = reason;
-  if (whatsappId !== undefined) event.whatsappId = whatsappId;
-  if (payload !== undefined) event.payload = payload;
-  return event;
-}
+  Math.max(1, Math.min(MOST_ENTRIES_AT_ONCE, Math.round((EVENTS_A_READ * count) / Math.max(1, events))));

@@ -56,8 +56,14 @@ export interface LedgerStream {
    */
   lead(forMs: number): Promise<boolean>;
   resign(): Promise<void>;
-  /** The oldest entries; they stay until `trim`. Those that make no sense are counted, and left out. */
-  read(limit: number): Promise<{ entries: StreamEntry[]; count: number; lastId: string | null }>;
+  /**
+   * The oldest entries, or the oldest after the one of this id; they stay until `trim`. Those that make no sense are
+   * counted, and left out.
+   */
+  read(
+    limit: number,
+    after?: string | null,
+  ): Promise<{ entries: StreamEntry[]; count: number; lastId: string | null }>;
   /** Removes everything up to and including this entry. */
   trim(lastId: string): Promise<void>;
   append(entry: Omit<StreamEntry, 'id'>): Promise<void>;

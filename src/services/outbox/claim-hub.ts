@@ -6,7 +6,7 @@ import type { Logger } from '../../kernel/log.ts';
 import { EmptySessions } from './empty-sessions.ts';
 import type { Claim, ClaimOutcome, GoneSignal, OutboxStore, WakeUps } from './ports.ts';
 import { TimerWheel } from './timer-wheel.ts';
-import { hasUntried, type Line, newLine, type Waiter } from './waiting-line.ts';
+import { hasUntried, type Line, newLine, newWaiter, type Waiter } from './waiting-line.ts';
 
 export interface Poll {
   sessionId: string;
@@ -102,24 +102,14 @@ export class ClaimHub implements Service {
     if (this.#stopped || signal.aborted) return Promise.resolve(null);
     return new Promise((resolve, reject) => {
       const line = this.#lineOf(poll.sessionId);
-      const waiter: Waiter = {
-        request: {
-          sessionId: poll.sessionId,
-          epoch: poll.epoch,
-          // Always one: the client repeats a script whose answer got lost with its connection.
-          requestId: poll.requestId ?? `${this.#requestPrefix}.${++this.#requests}`,
-          max: poll.max,
-        },
-        once: poll.timeoutMs === 0,
-        resolve,
-        reject,
-        done: false,
-        late: false,
-        claiming: false,
-        attempted: false,
-        error: undefined,
-        release: () => undefined,
+      const request = {
+        sessionId: poll.sessionId,
+        epoch: poll.epoch,
+        // Always one: the client repeats a script whose answer got lost with its connection.
+        requestId: poll.requestId ?? `${this.#requestPrefix}.${++this.#requests}`,
+        max: poll.max,
       };
+      const waiter = newWaiter(request, poll.timeoutMs === 0, { resolve, reject });
       const cancelTimeout = waiter.once
         ? () => undefined
         : this.#wheel.after(

@@ -16,6 +16,23 @@ export interface Waiter {
   release(): void;
 }
 
+export const newWaiter = (
+  request: ClaimRequest,
+  once: boolean,
+  { resolve, reject }: Pick<Waiter, 'resolve' | 'reject'>,
+): Waiter => ({
+  request,
+  once,
+  resolve,
+  reject,
+  done: false,
+  late: false,
+  claiming: false,
+  attempted: false,
+  error: undefined,
+  release: () => undefined,
+});
+
 /** The polls that wait for one session, in the order of their arrival. */
 export interface Line {
   readonly sessionId: string;

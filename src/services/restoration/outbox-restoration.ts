@@ -64,14 +64,18 @@ export class OutboxRestoration implements RestorablePart {
     return (await this.#queue(sessionId, runId)) + (await this.#dead(sessionId, runId));
   }
 
-  /** Behind what is there: the oldest of what a server forgets is younger than that. */
+  /**
+   * Behind what is there: the oldest of what a server forgets is younger than that. What is older than all that is
+   * there has left the list for its age or number.
+   */
   async #dead(sessionId: string, runId: string): Promise<number> {
     const { promises, outboxes } = this.#deps;
     const wanted = await promises.dead(sessionId);
     if (wanted.length === 0) return 0;
     const { queue, processing, dead } = await outboxes.read(sessionId);
     const present = new Set([...queue, ...processing, ...dead.map(({ raw }) => raw)].map(idOf));
-    const missing = wanted.filter(({ taskId }) => !present.has(taskId));
+    const oldest = dead.find(({ atMs }) => atMs !== null)?.atMs ?? 0;
+    const missing = wanted.filter(({ taskId, atMs }) => atMs >= oldest && !present.has(taskId));
     return missing.length === 0 ? 0 : await outboxes.bury(sessionId, runId, missing);
   }
 

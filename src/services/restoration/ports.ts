@@ -55,8 +55,8 @@ export interface PromiseStore {
 export interface OutboxContents {
   queue: string[];
   processing: string[];
-  /** `entry` is what stands on the list. */
-  dead: { raw: string; entry: string }[];
+  /** `entry` is what stands on the list; `atMs` null where somebody else put it there. */
+  dead: { raw: string; entry: string; atMs: number | null }[];
   /** Changes with every change of the queue. */
   version: { length: number; newest: string };
 }

@@ -18,6 +18,8 @@ export interface RestorationDeps {
 const INTERVAL_MS = 1000;
 /** How often one is that is not settled yet, or does not answer. */
 const UNSETTLED_MS = 100;
+/** How often the right to restore is renewed. */
+const RENEW_MS = 2000;
 
 /** So long a start waits for a server to be brought up to date; then it goes on behind. */
 const START_MS = 10_000;
@@ -88,13 +90,35 @@ export class Restoration implements Service {
     if ((await backlog()) > 0) return false;
     const startedAt = clock.monotonicMs();
     let changed = 0;
-    for (const part of parts) changed += await part.restore(runId, signal);
+    await this.#leading(signal, async (led) => {
+      for (const part of parts) changed += await part.restore(runId, led);
+    });
     await incarnations.settle(runId);
     const tookMs = Math.round(clock.monotonicMs() - startedAt);
     if (changed > 0) log.warn({ changed, tookMs }, 'Redis had lost data; it was put back from the database');
     else log.info({ tookMs }, 'Redis was started anew; nothing was lost');
     await this.#rewriteLog();
     return true;
+  }
+
+  /** Keeps the right to restore for as long as the work takes; without it the work ends. */
+  async #leading(signal: AbortSignal, work: (led: AbortSignal) => Promise<void>): Promise<void> {
+    const { incarnations, clock } = this.#deps;
+    const over = new AbortController();
+    const renew = async (): Promise<void> => {
+      while (!over.signal.aborted) {
+        await clock.sleep(RENEW_MS, over.signal);
+        if (!(await incarnations.lead())) over.abort(new Error('another process restores'));
+      }
+    };
+    // Without an answer from the server the work does not get on either.
+    const renewing = renew().catch(() => undefined);
+    try {
+      await work(AbortSignal.any([signal, over.signal]));
+    } finally {
+      over.abort();
+      await renewing;
+    }
   }
 
   /**

@@ -13,6 +13,12 @@ export interface RetentionStore {
   timeOfNewest(subject: CountedSubject, count: number, from: string | null): Promise<string | null>;
 }
 
+/** The same for what Redis keeps of tasks that have ended. */
+export interface OutboxRetention {
+  /** Dead tasks, and ids of ended ones, that are too old or too many of their session. @returns dead tasks */
+  forgetEnded(signal: AbortSignal): Promise<number>;
+}
+
 export const RETENTION_SUBJECTS = ['tasks', 'jobs', 'events', 'bindings', 'senders', 'webhooks'] as const;
 export type RetentionSubject = (typeof RETENTION_SUBJECTS)[number];
 
@@ -29,10 +35,11 @@ const BREATH_MS = 20;
 
 /**
  * Keeps the ledger from growing without bound: what ended more than `days` ago, or stands behind the newest `rows`
- * of its kind, is deleted, in small bites. What has no end stays.
+ * of its kind, is deleted, in small bites. What has no end stays. Dead lists and ids in Redis have bounds of their own.
  */
 export function createRetention(deps: {
   store: RetentionStore;
+  outboxes: OutboxRetention;
   days: number;
   /** Of tasks, of jobs and of events, each. */
   rows: number;
@@ -72,6 +79,8 @@ export function createRetention(deps: {
         }
         if (deleted > 0) log.info({ subject, deleted }, 'deleted what is older than the retention');
       }
+      const forgotten = await deps.outboxes.forgetEnded(signal);
+      if (forgotten > 0) log.info({ forgotten }, 'dead tasks left their lists');
     },
   });
 }

@@ -6,8 +6,9 @@ import type { Database } from '../../../src/infra/database/database.ts';
 import { createDispatchStore } from '../../../src/infra/database/dispatch-store.ts';
 import { createJobStore } from '../../../src/infra/database/job-store.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
-import { planChunk } from '../../../src/services/dispatch/plan.ts';
-import type { PlannedRow } from '../../../src/services/dispatch/ports.ts';
+import type { Contact } from '../../../src/protocol/messages.ts';
+import { planChunk, tasksOf } from '../../../src/services/dispatch/plan.ts';
+import type { Plan } from '../../../src/services/dispatch/ports.ts';
 import type { JobRecord } from '../../../src/services/intake/ports.ts';
 import { CONTACTS_PER_SLICE } from '../../../src/services/intake/prepare-request.ts';
 import { databaseEngines } from '../../conformance/databases.ts';
@@ -46,15 +47,10 @@ const rows = async (): Promise<number> => {
   return Number(row?.n);
 };
 
-async function plan(from: number) {
-  const contacts = await createDispatchStore(database, systemClock).contacts('j', from);
-  return planChunk(
-    job,
-    from,
-    contacts.slice(0, 500),
-    () => undefined,
-    new SenderChooser([{ id: 's', load: 0 }]),
-  );
+async function plan(from: number): Promise<Plan> {
+  const [slice] = await createDispatchStore(database, systemClock).slices('j', from);
+  const contacts = (JSON.parse(slice?.contacts ?? '[]') as Contact[]).slice(from - (slice?.first ?? 0));
+  return planChunk(from, contacts, new Map(), new SenderChooser([{ id: 's', load: 0 }]));
 }
 
 describe.each(databaseEngines())("the dispatcher's part of $name", (engine) => {
@@ -69,31 +65,28 @@ describe.each(databaseEngines())("the dispatcher's part of $name", (engine) => {
     it('lets only one of two dispatchers commit a chunk', async () => {
       const store = createDispatchStore(database, systemClock);
       const planned = await plan(0);
-      const results = await Promise.all([
-        store.prepare(job, 0, planned)(0),
-        store.prepare(job, 0, planned)(0),
-      ]);
+      const results = await Promise.all([store.prepare(job, planned)(0), store.prepare(job, planned)(0)]);
       expect(results.toSorted()).toEqual([false, true]);
-      expect(await rows()).toBe(planned.length);
+      expect(await rows()).toBe(planned.contacts.length);
     });
 
     it.each(['paused', 'cancelled', 'done'])('commits nothing of a job that is %s', async (state) => {
       await database.db.updateTable('jobs').set({ state }).execute();
       const store = createDispatchStore(database, systemClock);
-      expect(await store.prepare(job, 0, await plan(0))(0)).toBe(false);
-      expect(await store.commitExpired(job, 0, await plan(0))).toBe(false);
+      expect(await store.prepare(job, await plan(0))(0)).toBe(false);
+      expect(await store.commitExpired(job, await plan(0))).toBe(false);
       expect(await rows()).toBe(0);
     });
 
     it('gives the contacts from any place on, and forgets them with the last', async () => {
       const store = createDispatchStore(database, systemClock);
-      expect((await store.contacts('j', 1234))[0]).toEqual([String(10_000_000 + 1234), 'N1234']);
+      expect((await plan(1234)).contacts[0]).toEqual([String(10_000_000 + 1234), 'N1234']);
       for (let from = 0; from < COUNT; ) {
         const planned = await plan(from);
-        expect(await store.prepare(job, from, planned)(from)).toBe(true);
-        from += planned.length;
+        expect(await store.prepare(job, planned)(from)).toBe(true);
+        from += planned.contacts.length;
       }
-      expect(await store.contacts('j', 0)).toEqual([]);
+      expect(await store.slices('j', 0)).toEqual([]);
       // The first chunk was confirmed with the second; of it, only what went back to `accepted` is handed over again.
       await database.db.updateTable('tasks').set({ state: 'accepted' }).where('position', '=', 7).execute();
       const left = async (after: number, limit: number) => {
@@ -112,28 +105,34 @@ describe.each(databaseEngines())("the dispatcher's part of $name", (engine) => {
       const store = createDispatchStore(database, systemClock);
       await sql`alter table recipient_senders rename to elsewhere`.execute(database.db);
       try {
-        await expect(store.prepare(job, 0, await plan(0))(0)).rejects.toThrow(/recipient_senders/);
+        await expect(store.prepare(job, await plan(0))(0)).rejects.toThrow(/recipient_senders/);
       } finally {
         await sql`alter table elsewhere rename to recipient_senders`.execute(database.db);
       }
       expect(await rows()).toBe(0);
       expect(await store.find('j')).toEqual(job);
-      expect(await store.prepare(job, 0, await plan(0))(0)).toBe(true);
+      expect(await store.prepare(job, await plan(0))(0)).toBe(true);
     });
 
     it('writes tasks as queued since now, and those whose time is over as failed', async () => {
       const store = createDispatchStore(database, { ...systemClock, nowMs: () => 1_900_000_000_000 });
       const at = '2030-03-17T17:46:40.000Z';
-      const [first, ...others] = await plan(0);
-      await store.prepare(job, 0, [first as PlannedRow])(0);
-      await store.commitExpired({ ...job, expanded: 1 }, 1, others);
+      const { contacts, senders } = await plan(0);
+      await store.prepare(job, { from: 0, contacts: contacts.slice(0, 1), senders })(0);
+      await store.commitExpired(job, { from: 1, contacts: contacts.slice(1), senders });
       await store.fail('s', ['j-0'], 'session_deleted');
       const row = (position: number) =>
         database.db.selectFrom('tasks').selectAll().where('position', '=', position).executeTakeFirst();
       // It was in no outbox after all.
       expect(await row(0)).toMatchObject({ state: 'failed', reason: 'session_deleted', queued_at: null });
       expect(await row(1)).toMatchObject({
-        ...{ id: 'j-1', session_id: 's', job_id: 'j', recipient: '10000001', payload: others[0]?.raw },
+        ...{
+          id: 'j-1',
+          session_id: 's',
+          job_id: 'j',
+          recipient: '10000001',
+          payload: '{"taskId":"j-1","mode":"message","to":"10000001","text":"x","jobId":"j"}',
+        },
         ...{ state: 'failed', reason: 'expired', created_at: at, queued_at: null, ended_at: at, attempts: 0 },
       });
     });
@@ -145,13 +144,31 @@ describe.each(databaseEngines())("the dispatcher's part of $name", (engine) => {
         tenant: 'a"b',
         expiresAt: '2030-01-01T00:00:00.000Z',
       };
-      const contact = ['972501234567', 'ש"\n{{name}}'] as const;
-      const chooser = new SenderChooser([{ id: 's', load: 0 }]);
-      for (const given of [odd, { ...job, message: 'x' }, { ...odd, message: null, mediaRef: 'a.webp' }]) {
-        const [planned] = planChunk(given, 3, [contact], () => undefined, chooser);
-        const { taskId, raw } = planned ?? {};
-        expect(JSON.parse(raw ?? '')).toMatchObject({ taskId, to: contact[0], jobId: 'j' });
-        expect(raw).toBe(canonicalRaw(JSON.parse(raw ?? '') as OutboxTask));
+      const contacts: Contact[] = [
+        ['972501234567', 'ש"\n{{name}}'],
+        ['00972501234', 'half \ud83d'],
+        ['972501234568', '\ude00 of one, \u0001 \u007f'],
+      ];
+      const store = createDispatchStore(database, systemClock);
+      const half = { ...odd, message: '{{name}}{{name}} \ud83d' };
+      for (const given of [
+        odd,
+        half,
+        { ...job, message: 'x' },
+        { ...odd, message: null, mediaRef: 'a.webp' },
+      ]) {
+        const planned = planChunk(0, contacts, new Map(), new SenderChooser([{ id: 's', load: 0 }]));
+        expect(await store.prepare({ ...given, received: COUNT }, planned)(0)).toBe(true);
+        const written = await database.db.selectFrom('tasks').selectAll().orderBy('position').execute();
+        const tasks = tasksOf(given, planned).get('s') ?? [];
+        expect(tasks).toHaveLength(contacts.length);
+        for (const [at, { taskId, raw }] of tasks.entries()) {
+          expect(JSON.parse(raw)).toMatchObject({ taskId, to: contacts[at]?.[0], jobId: 'j' });
+          expect(raw).toBe(canonicalRaw(JSON.parse(raw) as OutboxTask));
+          expect(written[at]).toMatchObject({ id: taskId, position: at, payload: raw });
+        }
+        await database.db.deleteFrom('tasks').execute();
+        await database.db.updateTable('jobs').set({ expanded: 0 }).execute();
       }
     });
   });

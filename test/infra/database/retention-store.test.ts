@@ -81,6 +81,7 @@ describe.each(databaseEngines())('retention on $name', (engine) => {
       const service = (rows: number, days: number) =>
         createRetention({
           store: createRetentionStore(database.db),
+          outboxes: { forgetEnded: async () => 0 },
           rows,
           days,
           clock: systemClock,

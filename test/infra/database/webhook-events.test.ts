@@ -110,15 +110,8 @@ describe.each(databaseEngines())('webhook events in $name', (engine) => {
         expiresAt: null,
       });
       const job = (await jobs.find('j'))!;
-      const planned = (taskId: string, sessionId: string, position: number) => ({
-        taskId,
-        sessionId,
-        position,
-        recipient: '972501234567',
-        mediaRef: null,
-        raw: '{}',
-      });
-      await dispatch.commitExpired(job, 0, [planned('j-0', 's', 0), planned('j-1', 'quiet', 1)]);
+      const contacts = [['972501234567', 'N'] as const, ['972501234567', 'N'] as const];
+      await dispatch.commitExpired(job, { from: 0, contacts, senders: ['s', 'quiet'] });
       expect(await told()).toEqual([
         ['a', 'cancelled', 'cancelled'],
         ['b', 'failed', 'no such session'],

@@ -10,19 +10,35 @@ const fieldOf = (id: string): string => createHash('sha1').update(raw(id)).diges
 const leases = (): Promise<Record<string, string>> => f.redis.hgetall(keys.outboxLeases(S));
 const flight = (): Promise<(string | null)[]> => f.redis.hmget(keys.owner(S), 'claim', 'request', 'flight');
 
-test('one lease stands for all that a claim hands out for the first time, and goes with the ack of all', async () => {
+test('one lease stands for all that a claim hands out for the first time, and for nothing after the ack of all', async () => {
   await enqueue('a', 'b', 'c');
-  expect(await claim({ max: 3 })).toBe('a1 b1 c1');
+  expect(await claim({ max: 3, requestId: 'mine' })).toBe('a1 b1 c1');
   expect(await f.queue()).toEqual([]);
   expect(await f.processing()).toEqual([raw('a'), raw('b'), raw('c')]);
   expect(await leases()).toEqual({});
   expect(await flight()).not.toContain(null);
   expect(await ack('c', 'a', 'b')).toEqual({ ended: 3, queued: 0 });
-  expect(await flight()).toEqual([null, null, null]);
   expect(await f.redis.exists(keys.outboxProcessing(S), keys.outboxTaskIds(S))).toBe(0);
+  expect(await claim({ max: 3, requestId: 'mine' })).toBe('empty');
   expect(await f.redis.sismember(keys.outboxActive, S)).toBe(0);
+  expect(await f.store.locate(S, raw('a'))).toMatchObject({ place: 'absent', leaseMs: 0, inFlight: 0 });
   const { entries } = await f.stream.read(10);
   expect(entries.filter(({ type }) => type === 'sent').map(({ attempts }) => attempts)).toEqual([1, 1, 1]);
+});
+
+test('an ack of as many tasks, but of others, leaves in their places what it does not name', async () => {
+  await enqueue('a', 'b', 'c');
+  expect(await claim({ max: 3 })).toBe('a1 b1 c1');
+  await enqueue('d');
+  expect(await ack('d', 'b', 'late')).toEqual({ ended: 2, queued: 0 });
+  expect(await f.processing()).toEqual([raw('a'), raw('c')]);
+  expect(Object.keys(await leases()).toSorted()).toEqual([fieldOf('a'), fieldOf('c')].toSorted());
+  await ack('a', 'c');
+  await enqueue('e', 'f');
+  expect(await claim({ max: 2 })).toBe('e1 f1');
+  await f.redis.lpush(keys.outboxProcessing(S), raw('by hand'), raw('by hand too'));
+  expect(await ack('e', 'f')).toEqual({ ended: 2, queued: 0 });
+  expect(await f.processing()).toEqual([raw('by hand'), raw('by hand too')]);
 });
 
 test('of a longer queue the rest stays, in order', async () => {

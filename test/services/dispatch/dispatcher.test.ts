@@ -144,6 +144,42 @@ test('nothing is handed over of a chunk that somebody else has written, nor of t
   expect(arrived.flatMap(({ positions }) => positions)).toEqual(upTo(expanded));
 });
 
+test('a run that fails ends when nothing of it is being written any more', async () => {
+  await addSession(database, 's');
+  await addJob(phones(4200));
+  let writing = 0;
+  let begun = 0;
+  let broken = true;
+  const { dispatcher, arrived } = dispatcherInto(
+    async () => {
+      if (broken) throw new Error('Redis has gone');
+    },
+    {
+      store: {
+        ...store,
+        prepare: (...args) => {
+          const commit = store.prepare(...args);
+          return async (handedOver) => {
+            writing += 1;
+            begun += 1;
+            await systemClock.sleep(30);
+            return commit(handedOver).finally(() => {
+              writing -= 1;
+            });
+          };
+        },
+      },
+    },
+  );
+  await expect(dispatcher.run('j', signal)).rejects.toThrow('Redis has gone');
+  expect(writing).toBe(0);
+  // The next one was under way when the first could not be handed over; otherwise this test would show nothing.
+  expect(begun).toBeGreaterThan(1);
+  broken = false;
+  expect(await dispatcher.run('j', signal)).toEqual({ kind: 'finished' });
+  expect(arrived.flatMap(({ positions }) => positions)).toEqual(upTo(4200));
+});
+
 test('a recipient who comes again is known, also while the database does not say so yet', async () => {
   for (const id of ['s1', 's2', 's3']) await addSession(database, id);
   const often = Array.from({ length: 4200 }, (_, i) => String(10_000_000 + (i % 500)));

@@ -96,6 +96,51 @@ describe('the ledger', () => {
     expect(before.b?.state).toBe('queued');
   });
 
+  test('writes the row of a task once for all that a long stream tells of it, and loses no receipt', async () => {
+    const ids = Array.from({ length: 1500 }, (_, each) => `t${each}`);
+    await h.outbox.enqueue(
+      's1',
+      ids.slice(0, 500).map((id) => task(id)),
+    );
+    await h.outbox.enqueue(
+      's1',
+      ids.slice(500, 1000).map((id) => task(id)),
+    );
+    await h.outbox.enqueue(
+      's1',
+      ids.slice(1000).map((id) => task(id)),
+    );
+    for (let claimed = 0; claimed < ids.length; ) {
+      const { body } = await h.work('s1', 'claim?timeout=0&max=50');
+      const raws = (body.tasks as { raw: string }[]).map(({ raw }) => ({ raw, whatsappId: null }));
+      claimed += raws.length;
+      await h.outbox.ack('s1', raws);
+      if (claimed === 100) {
+        const whatsappId = whatsappMessageId('s1', 't7');
+        await h.ledger.recordReceipt('s1', { whatsappId, status: 'delivered', atMs: 1_900_000_000_000 });
+      }
+    }
+    const store = createTaskStore(h.database, systemClock);
+    const transactions: string[][] = [];
+    const watched = follower({
+      apply(events) {
+        transactions.push(events.map(({ taskId, type }) => `${taskId} ${type}`));
+        return store.apply(events);
+      },
+    });
+    await watched.drain();
+    await watched.stop();
+    expect(transactions.length).toBeGreaterThan(1);
+    for (const told of transactions) expect(told.length).toBeLessThan(2100);
+    expect(transactions.flat()).toEqual([
+      ...ids.flatMap((id) => [`${id} queued`, `${id} claimed`, `${id} sent`]),
+      'null delivered',
+    ]);
+    const states = Object.values(await rows()).map(({ state }) => state);
+    expect(states.filter((state) => state === 'sent')).toHaveLength(1499);
+    expect((await rows()).t7?.state).toBe('delivered');
+  });
+
   test('passes over what makes no sense, and over an event that SQL refuses for good', async () => {
     await h.redis.xadd(keys.ledger, '*', 'x', 'y');
     await h.redis.xadd(keys.ledger, '*', 'e', 'explode', 's', 's1', 't', 'a', 'at', '5');

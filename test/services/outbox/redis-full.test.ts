@@ -3,6 +3,7 @@ import { keys } from '../../../src/infra/redis/keys.ts';
 import { MemoryGuard } from '../../../src/infra/redis/memory-guard.ts';
 import { ScriptRunner } from '../../../src/infra/redis/scripts.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
+import { silentLogger } from '../../../src/kernel/log.ts';
 import { startOutbox } from './harness.ts';
 
 const body = (taskId: string) => ({ mode: 'message', to: '972501234567', text: 'hi', taskId });
@@ -11,7 +12,7 @@ const path = '/api/sessions/s1/outbox/enqueue';
 test('when SQL is too far behind, enqueues are refused, while claims and acks go on', async () => {
   const h = await startOutbox({ idle: true });
   try {
-    const room = new MemoryGuard({ redis: h.redis, clock: systemClock, behind: 3, everyMs: 0 });
+    const room = new MemoryGuard({ redis: h.redis, clock: systemClock, log: silentLogger, behind: 3 });
     await h.manage('POST', path, body('a'));
     await room.look();
     room.assertRoom();
@@ -34,7 +35,6 @@ test('above 80 % of maxmemory enqueues are refused, while claims, nacks and acks
     await h.manage('POST', path, body('b'));
     const used = Number(/^used_memory:(\d+)/m.exec(await h.redis.info('memory'))?.[1]);
     await h.redis.config('SET', 'maxmemory', String(Math.round(used / 0.9)));
-    // The first call only begins to look.
     await expect
       .poll(async () => await h.manage('POST', path, body('c')), { timeout: 3000 })
       .toMatchObject({ status: 503, body: { code: 'redis_full' } });
@@ -62,6 +62,33 @@ test('above 80 % of maxmemory enqueues are refused, while claims, nacks and acks
     await expect
       .poll(async () => (await h.manage('POST', path, body('d'))).status, { timeout: 3000 })
       .toBe(200);
+  } finally {
+    await h.stop();
+  }
+});
+
+test('who enqueues after a silence is told what is true now, not what was true before', async () => {
+  const h = await startOutbox();
+  try {
+    await h.manage('POST', path, body('a'));
+    const used = Number(/^used_memory:(\d+)/m.exec(await h.redis.info('memory'))?.[1]);
+    const looks = async () =>
+      Number(/cmdstat_info:calls=(\d+)/.exec(await h.redis.info('commandstats'))?.[1]);
+    /** Until two looks have begun since, so that one of them has ended; each question is a call as well. */
+    const looked = async () => {
+      const from = await looks();
+      let asked = 0;
+      await expect.poll(async () => (await looks()) - from - ++asked, { timeout: 5000 }).toBeGreaterThan(1);
+    };
+    await h.redis.config('SET', 'maxmemory', String(Math.round(used / 0.9)));
+    await looked();
+    expect(await h.manage('POST', path, body('b'))).toMatchObject({
+      status: 503,
+      body: { code: 'redis_full' },
+    });
+    await h.redis.config('SET', 'maxmemory', '0');
+    await looked();
+    expect((await h.manage('POST', path, body('c'))).status).toBe(200);
   } finally {
     await h.stop();
   }

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { keys } from '../../../src/infra/redis/keys.ts';
-import { toIso } from '../../../src/kernel/clock.ts';
+import { createOutboxRetention } from '../../../src/infra/redis/outbox-retention.ts';
+import { ScriptRunner } from '../../../src/infra/redis/scripts.ts';
+import { systemClock, toIso } from '../../../src/kernel/clock.ts';
 import { type LossHarness, startLoss } from './harness.ts';
 
 let h: LossHarness;
@@ -79,6 +81,28 @@ test('an older Redis: what died since is on the list, once; a server that kept a
     expect(await dead('s1')).toEqual(before);
     await h.remember();
   }
+});
+
+test('what has left a list because there was too much of it stays away when Redis is started anew', async () => {
+  await enqueue('s1', 'a', 'b', 'c');
+  await giveUp('s1', 'first');
+  await systemClock.sleep(5); // the list tells them apart by their milliseconds
+  await giveUp('s1', 'second');
+  await h.hear();
+  const forever = { forMs: 86_400_000, count: 1 };
+  const retention = createOutboxRetention({
+    redis: h.redis,
+    scripts: new ScriptRunner(h.redis),
+    dead: forever,
+    endedIds: { forMs: 0, count: 1 }, // so much later that nothing recognises it any more
+  });
+  expect(await retention.forgetEnded(new AbortController().signal)).toBe(1);
+  await h.remember();
+  await giveUp('s1', 'third');
+  await h.hear();
+  await h.lose('since-remembered');
+  await h.restore();
+  expect((await dead('s1')).map(({ raw }) => idOf(raw))).toEqual(['c', 'b']);
 });
 
 test('what failed before it came into an outbox is on no list; deleted sessions stay deleted', async () => {

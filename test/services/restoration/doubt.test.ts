@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { redisIncarnation } from '../../../src/infra/redis/incarnation.ts';
+import { IncarnationFence, redisIncarnation } from '../../../src/infra/redis/incarnation.ts';
 import { keys } from '../../../src/infra/redis/keys.ts';
-import type { Restoration } from '../../../src/services/restoration/restoration.ts';
+import { systemClock } from '../../../src/kernel/clock.ts';
+import { silentLogger } from '../../../src/kernel/log.ts';
+import { Restoration } from '../../../src/services/restoration/restoration.ts';
 import { type LossHarness, startLoss } from './harness.ts';
 
 const NEVER_MS = 3_600_000;
@@ -66,5 +68,33 @@ test('one that cannot be restored at once is tried again, without waiting for th
   await vi.waitFor(async () => expect(await isSettled()).toBe(true), SOON);
   expect(failing.mock.calls.length).toBeGreaterThan(1);
 });
+
+test('the right to restore is kept for as long as the work takes', async () => {
+  await start(NEVER_MS);
+  await h.lose('all');
+  await vi.waitFor(async () => expect(await isSettled()).toBe(true), SOON);
+  await h.redis.set(keys.incarnation, 'of-another-server');
+  const left: number[] = [];
+  const slow = {
+    async restore() {
+      const until = performance.now() + 20_000;
+      // Renewed: it has more time left than before.
+      while ((left.at(-1) ?? 0) <= (left.at(-2) ?? left.at(-1) ?? 0) && performance.now() < until) {
+        left.push(await h.redis.pttl(keys.restorer));
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      return 0;
+    },
+  };
+  const long = new Restoration({
+    incarnations: new IncarnationFence(h.redis),
+    backlog: async () => 0,
+    parts: [slow],
+    clock: systemClock,
+    log: silentLogger,
+  });
+  expect(await long.pass(AbortSignal.timeout(30_000))).toBe(true);
+  expect(left.at(-1)).toBeGreaterThan(left.at(-2) ?? 0);
+}, 40_000);
 
 const request = { sessionId: 's1', phone: null, profile: null, pinnedProxy: null, direct: true };

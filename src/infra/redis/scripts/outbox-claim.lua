@@ -39,7 +39,7 @@ end
 -- What is in flight: the same request again, free to be served again, or somebody's until when.
 local function in_flight(processing, leases, epoch, request)
   local same, free, until_ms = {}, {}, nil
-  local raws = redis.call('LRANGE', processing, 0, -1)
+  local raws = redis.call('LRANGE', processing, '0', '-1')
   local known = read_leases(leases, raws)
   for i, raw in ipairs(raws) do
     local lease = known[i]
@@ -69,7 +69,7 @@ end
 local function take(session, queue, leases, most)
   local batch, taken, lease_ms, buried = {}, {}, 0, 0
   while #batch < most and buried < MOST_BURIED do
-    local raws = redis.call('RPOP', queue, most - #batch)
+    local raws = redis.call('RPOP', queue, whole(most - #batch))
     if not raws then break end
     local known, fields = read_leases(leases, raws)
     for i, raw in ipairs(raws) do
@@ -120,7 +120,7 @@ local function announce(session, ids_key, raws, deliveries)
       record(ledger, 'claimed', session, id, now, 'n', count, 'p', raws[named[at]])
     end
   end
-  if #words > 1 then say('claimed', unpack(words)) end
+  if #words > 1 then say('claimed', table.concat(words, ' ')) end
 end
 
 -- Moves the next few into flight, if each may be served like any other. Most often that is all there is: then the
@@ -136,13 +136,13 @@ local function take_plainly(queue, processing, most)
     end
     return raws
   end
-  local line = redis.call('LRANGE', queue, -most - 1, -1)
+  local line = redis.call('LRANGE', queue, whole(-most - 1), '-1')
   for i = #line, math.max(#line - most + 1, 1), -1 do raws[#raws + 1] = line[i] end
   if not is_plain(raws) then return nil end
   if #raws == #line then
     if #raws > 0 then redis.call('RENAME', queue, processing) end
   else
-    redis.call('RPOP', queue, most)
+    redis.call('RPOP', queue, whole(most))
     redis.call('LPUSH', processing, unpack(raws))
   end
   return raws
@@ -150,13 +150,12 @@ end
 
 -- The usual case: nothing is in flight, and nothing is known of what waits.
 -- Result as of a claim; nil if it is another case
-local function claim_first(session, epoch, request, claim_id, most, sequence, noted)
-  local queue, processing, owner = KEYS[1] .. session, KEYS[2] .. session, KEYS[6] .. session
-  if redis.call('EXISTS', processing, KEYS[3] .. session) > 0 then return nil end
+local function claim_first(session, queue, processing, leases, owner, epoch, request, claim_id, most, sequence)
+  if redis.call('EXISTS', processing, leases) > 0 then return nil end
   local raws = take_plainly(queue, processing, most)
   if not raws then return nil end
   if #raws == 0 then
-    redis.call('HSET', owner, unpack(noted))
+    redis.call('HSET', owner, 'seenAt', now_text)
     redis.call('SREM', KEYS[7], session)
     return { 'empty' }
   end
@@ -164,9 +163,8 @@ local function claim_first(session, epoch, request, claim_id, most, sequence, no
   for _, raw in ipairs(raws) do
     if is_media(raw) then lease_ms = math.max(lease_ms, media_lease_ms) end
   end
-  noted[#noted + 1], noted[#noted + 2] = 'sequence', whole(sequence + #raws)
-  note_flight(noted, epoch, claim_id, request, now + lease_ms, #raws, sequence + 1)
-  redis.call('HSET', owner, unpack(noted))
+  redis.call('HSET', owner, 'seenAt', now_text, 'sequence', whole(sequence + #raws), 'claim', claim_id, 'request', request,
+    'flight', flight_text(epoch, now + lease_ms, #raws, sequence + 1))
   announce(session, KEYS[5] .. session, raws)
   return { 'first', claim_id, lease_ms, unpack(raws) }
 end
@@ -176,17 +174,16 @@ local function claim(session, epoch, request, claim_id, most)
   local owner = KEYS[6] .. session
   local known = redis.call('HMGET', owner, 'epoch', 'notBefore', 'sequence')
   if epoch > 0 and epoch < tonumber(known[1] or '0') then return { 'stale' } end
-  local noted = { 'seenAt', now_text }
-  if epoch > tonumber(known[1] or '0') then noted[3], noted[4] = 'epoch', whole(epoch) end
+  if epoch > tonumber(known[1] or '0') then redis.call('HSET', owner, 'epoch', whole(epoch)) end
 
   local not_before, sequence = tonumber(known[2] or '0'), tonumber(known[3] or '0')
   if not_before <= now then
-    local first = claim_first(session, epoch, request, claim_id, most, sequence, noted)
+    local first = claim_first(session, queue, processing, leases, owner, epoch, request, claim_id, most, sequence)
     if first then return first end
   end
   spread_flight(owner, processing, leases)
   local same, free, until_ms = in_flight(processing, leases, epoch, request)
-  if #same > 0 or until_ms or not_before > now then redis.call('HSET', owner, unpack(noted)) end
+  if #same > 0 or until_ms or not_before > now then redis.call('HSET', owner, 'seenAt', now_text) end
   if #same > 0 then return same_again(same) end
   if until_ms then return { 'held', until_ms - now } end
 
@@ -203,7 +200,7 @@ local function claim(session, epoch, request, claim_id, most)
 
   local batch, lease_ms, buried = take(session, queue, leases, most)
   if #batch == 0 then
-    redis.call('HSET', owner, unpack(noted))
+    redis.call('HSET', owner, 'seenAt', now_text)
     if buried >= MOST_BURIED then return { 'again' } end
     forget_if_empty(KEYS[7], session, queue, processing)
     return { 'empty' }
@@ -222,8 +219,7 @@ local function claim(session, epoch, request, claim_id, most)
     written[2 * i - 1], written[2 * i] = entry.field, shared .. deliveries[i] .. '|' .. whole(own)
     result[#result + 1], result[#result + 2] = entry.raw, entry.deliveries
   end
-  noted[#noted + 1], noted[#noted + 2] = 'sequence', whole(sequence)
-  redis.call('HSET', owner, unpack(noted))
+  redis.call('HSET', owner, 'seenAt', now_text, 'sequence', whole(sequence))
   redis.call('HSET', leases, unpack(written))
   redis.call('LPUSH', processing, unpack(raws))
   announce(session, KEYS[5] .. session, raws, deliveries)

@@ -15,7 +15,8 @@ local function enqueue(session, first, count, known)
   local queue, ids = KEYS[1] .. session, {}
   for i = first, first + 2 * count - 2, 2 do ids[#ids + 1] = ARGV[i] end
   -- Most often the outbox is empty, and one question tells both.
-  local idle = redis.call('EXISTS', KEYS[2] .. session, KEYS[3] .. session) == 0
+  local known_lists = redis.call('EXISTS', KEYS[2] .. session, KEYS[3] .. session)
+  local idle = known_lists == 0
   local held = idle and {} or redis.call('SMISMEMBER', KEYS[3] .. session, unpack(ids))
   local ended = redis.call('ZMSCORE', KEYS[4] .. session, unpack(ids))
   local seen, marks, new_ids, raws = {}, {}, {}, {}
@@ -33,11 +34,11 @@ local function enqueue(session, first, count, known)
     length = redis.call('LPUSH', queue, unpack(raws))
     redis.call('SADD', KEYS[3] .. session, unpack(new_ids))
     filled[#filled + 1] = session
-    if not known then say('queued', session, unpack(new_ids)) end
+    if not known then say('queued', session .. ' ' .. table.concat(new_ids, ' ')) end
   else
     length = redis.call('LLEN', queue)
   end
-  idle = idle or redis.call('EXISTS', KEYS[2] .. session) == 0
+  idle = idle or (known_lists == 1 and redis.call('EXISTS', KEYS[2] .. session) == 0)
   return { length, (idle and length > 0) and 1 or 0, table.concat(marks) }
 end
 

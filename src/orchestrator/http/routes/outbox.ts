@@ -2,15 +2,13 @@ import { z } from 'zod';
 import { taskOfRaw } from '../../../domain/task.ts';
 import { toIso } from '../../../kernel/clock.ts';
 import { sessionPath } from '../../../protocol/common.ts';
+import { enqueueSchema, MAX_ENQUEUE_BODY_BYTES, parseEnqueue } from '../../../protocol/enqueue.ts';
 import {
   clearedSchema,
   deadQuery,
   deadSchema,
   enqueuedSchema,
-  enqueueSchema,
-  MAX_ENQUEUE_BODY_BYTES,
   outboxStatusSchema,
-  parseEnqueue,
   replayedSchema,
   replaySchema,
 } from '../../../protocol/outbox.ts';

@@ -7,11 +7,12 @@ local function served(serve, ...)
 end
 
 -- What the call has to say to the ledger, as one entry: an event and its words, the session's id first.
-local said = {}
-local function say(event, ...)
-  said[#said + 1], said[#said + 2] = event, table.concat({ ... }, ' ')
+local said, said_count = {}, 0
+local function say(event, words)
+  said[said_count + 1], said[said_count + 2] = event, words
+  said_count = said_count + 2
 end
 
 local function append_said(ledger, now)
-  if #said > 0 then redis.call('XADD', ledger, '*', 'at', whole(now), unpack(said)) end
+  if said_count > 0 then redis.call('XADD', ledger, '*', 'at', whole(now), unpack(said)) end
 end
