@@ -6,6 +6,7 @@ import type { LedgerRow } from './history.ts';
 import type { Load } from './load.ts';
 import { PROBE_SESSION } from './probe.ts';
 import type { System } from './system.ts';
+import type { TaskStory } from './timeline.ts';
 
 /** How long a busy machine takes says nothing: only what does not become less any more is stuck. */
 const STUCK_MS = 90_000;
@@ -66,6 +67,30 @@ export function readLedger(path: string): LedgerRow[] {
       text: (JSON.parse(row.payload) as { text: string }).text,
       state: row.state,
       reason: row.reason,
+    }));
+  } finally {
+    database.close();
+  }
+}
+
+/** When each message was queued and handed out. @param originMs wall clock at the start of the run */
+export function readStories(path: string, originMs: number): TaskStory[] {
+  const database = new Database(path, { readonly: true, timeout: 10_000 });
+  try {
+    const rows = database
+      .prepare('select session_id, payload, queued_at, claimed_at from tasks where session_id <> ?')
+      .all(PROBE_SESSION) as {
+      session_id: string;
+      payload: string;
+      queued_at: string | null;
+      claimed_at: string | null;
+    }[];
+    const ms = (at: string | null): number | null => (at === null ? null : Date.parse(at) - originMs);
+    return rows.map((row) => ({
+      session: row.session_id,
+      text: (JSON.parse(row.payload) as { text: string }).text,
+      queuedMs: ms(row.queued_at),
+      claimedMs: ms(row.claimed_at),
     }));
   } finally {
     database.close();

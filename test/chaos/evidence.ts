@@ -11,6 +11,8 @@ import type { FaultRecord, SessionStop } from './recovery.ts';
 export async function keepHistory(
   dir: string,
   seen: {
+    /** Wall clock at the start of the run. */
+    originMs: number;
     faults: readonly FaultRecord[];
     stops: readonly SessionStop[];
     connections: readonly Connection[];

@@ -18,13 +18,18 @@ export interface LoadOptions {
   burstMs: number;
 }
 
+export interface Answered {
+  beganMs: number;
+  tookMs: number;
+}
+
 export interface Load {
   readonly accepted: AcceptedMessage[];
   readonly unanswered: Set<string>;
   /** Answers that should not have been. */
   readonly oddities: string[];
-  /** How long each accepted request took, its repeats included, in milliseconds. */
-  readonly latencies: number[];
+  /** How long each accepted message took, repeats of its request included, in milliseconds of the run. */
+  readonly answers: Answered[];
   /** Resolves when all requests have an answer, or were given up. */
   run(): Promise<void>;
 }
@@ -39,7 +44,7 @@ export function createLoad(options: LoadOptions): Load {
   const accepted: AcceptedMessage[] = [];
   const unanswered = new Set<string>();
   const oddities: string[] = [];
-  const latencies: number[] = [];
+  const answers: Answered[] = [];
   const pending = new Set<Promise<void>>();
   const queues = new Map<string, AcceptedMessage[]>(sessions.map((session) => [session, []]));
   const busy = new Set<string>();
@@ -57,7 +62,7 @@ export function createLoad(options: LoadOptions): Load {
     for (const message of messages) {
       unanswered.delete(message.text);
       accepted.push(message);
-      latencies.push(nowMs() - startedMs);
+      answers.push({ beganMs: startedMs, tookMs: nowMs() - startedMs });
     }
   };
 
@@ -158,7 +163,7 @@ export function createLoad(options: LoadOptions): Load {
     accepted,
     unanswered,
     oddities,
-    latencies,
+    answers,
     async run() {
       let owed = 0;
       let last = nowMs();

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { copySources } from './copy-sources.ts';
 import { FAULTS } from './faults.ts';
+import { help } from './help.ts';
 import { allHolds, checksOf, lineOf, report } from './report.ts';
 import { forget, type RunResult, run } from './run.ts';
 import { breakCopy, SABOTAGES } from './sabotage.ts';
@@ -18,6 +19,7 @@ const ROOT = join(import.meta.dirname, '..', '..');
 
 const { values } = parseArgs({
   options: {
+    help: { type: 'boolean', default: false },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     seconds: { type: 'string' },
     faults: { type: 'string' },
@@ -31,14 +33,20 @@ const { values } = parseArgs({
     'one-by-one': { type: 'boolean', default: false },
     /** Real workers with real clients on the simulated WhatsApp: six of them, under less load. */
     real: { type: 'boolean', default: false },
+    /** Tells of the slowest recovery of each kind what it waited for. */
+    explain: { type: 'boolean', default: false },
     /** Keeps logs and data. */
     keep: { type: 'boolean', default: false },
-    /** Writes how many checks held, in the shape of a report of tests. */
+    /** Writes how many checks held, in the shape of a report of tests, and the times of recovery with their reasons. */
     report: { type: 'string' },
   },
 });
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
+if (values.help) {
+  say(help());
+  process.exit(0);
+}
 const seconds = Number(values.seconds ?? (values.short || values.sabotage ? 55 : values.real ? 200 : 450));
 const faults = Number(values.faults ?? Math.ceil(seconds / 4.5));
 
@@ -104,7 +112,7 @@ async function once(sabotage: string | undefined): Promise<{ good: boolean; resu
       sources,
       say,
     });
-    report(result, say);
+    report(result, say, values.explain);
     const good = allHolds(result);
     if (values.report) await writeReport(values.report, result);
     if ((good || sabotage !== undefined) && !values.keep) await forget(result.dir);
@@ -132,6 +140,10 @@ async function writeReport(file: string, result: RunResult): Promise<void> {
   const found = Object.values(checksOf(result));
   const numPassedTests = found.filter((all) => all.length === 0).length;
   const line = `chaos: ${lineOf(result)}`;
-  const counts = { numPassedTests, numFailedTests: found.length - numPassedTests, line };
+  const recoveries = result.recoveries.map(({ waits: _, ...times }, index) => ({
+    ...times,
+    ...result.explained[index],
+  }));
+  const counts = { numPassedTests, numFailedTests: found.length - numPassedTests, line, recoveries };
   await writeFile(file, JSON.stringify(counts));
 }

@@ -61,6 +61,28 @@ test('what went out long before the fault, or after its end, was not hit by it',
   expect(recovery({ attempts: late }).redelivery.maxMs).toBeNull();
 });
 
+test('a fault that begins before all was well after another one is not measured', () => {
+  const faults = [
+    { kind: 'redis killed', startMs: 1000, endMs: 2000, sessions: null },
+    { kind: 'worker killed', startMs: 20_000, endMs: 20_000, sessions: null },
+  ];
+  const measured = (backMs: number) => {
+    const back = [{ beganMs: backMs, atMs: backMs + 10 }];
+    const service = { enqueues: back, claims: [{ beganMs: 2500, atMs: 2510 }], leads: [] };
+    return recoveries(facts({ faults, service })).map((each) => each.measured);
+  };
+  expect(measured(15_000)).toEqual([1, 1]);
+  expect(measured(21_000)).toEqual([1, 0]);
+});
+
+test('what never came back counts until the end of the load', () => {
+  const service = { enqueues: [{ beganMs: 1500, atMs: 1600 }], claims: [], leads: [] };
+  const { clients, sessions } = recovery({ service, untilMs: 10_000 });
+  expect([clients.maxMs, sessions.maxMs]).toEqual([8000, 8000]);
+  // With nearly nothing left of the load, silence says nothing.
+  expect(recovery({ untilMs: 4000 }).sessions.maxMs).toBeNull();
+});
+
 test('a session counts that was connected when the fault began, not one that an earlier fault had hit', () => {
   const arrivals = [{ atMs: 6500, session: 's1', epoch: 0, id: 'i', to: 't', text: 'm' }];
   expect(recovery({ arrivals }).sessions.maxMs).toBe(4500);

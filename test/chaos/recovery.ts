@@ -22,6 +22,17 @@ export interface Times {
   maxMs: number | null;
 }
 
+/** One session's way back: from the end of a fault to its next message. */
+export interface SessionWait {
+  session: string;
+  /** When the fault began. */
+  startMs: number;
+  /** When it was put right. */
+  endMs: number;
+  /** When the session's next message arrived; if none did, the end of the load. */
+  nextMs: number;
+}
+
 /** All from the end of the fault, which is when the cause was put right. */
 export interface Recovery {
   kind: string;
@@ -46,6 +57,8 @@ export interface Recovery {
   redelivery: Times;
   /** All of the time, the starts of workers included; without sessions that a person had stopped. */
   redeliveryWithStart: Times;
+  /** All that `sessions` is made of, the longest first. */
+  waits: SessionWait[];
 }
 
 export interface RecoveryFacts {
@@ -74,10 +87,11 @@ export function recoveries(facts: RecoveryFacts): Recovery[] {
   );
   const seconds = secondAttempts(facts.attempts);
   return [...Map.groupBy(faults, ({ kind }) => kind)].map(([kind, all]): Recovery => {
-    const alone = all.filter((fault) => standsAlone(fault, faults));
+    const alone = all.filter((fault) => standsAlone(fault, faults) && beganWell(fault, faults, service));
     const again = alone.flatMap((fault) => redeliveries(fault, seconds, facts));
+    const waits = alone.flatMap((fault) => sessionWaits(fault, sessionTimes, facts));
     const after = (successes: readonly Success[]): Times =>
-      timesOf(alone.flatMap(({ endMs }) => waitFor(successes, endMs) ?? []));
+      timesOf(alone.flatMap(({ endMs }) => waitFor(successes, endMs, facts.untilMs) ?? []));
     return {
       kind,
       count: all.length,
@@ -85,12 +99,15 @@ export function recoveries(facts: RecoveryFacts): Recovery[] {
       clients: after(service.enqueues),
       claims: after(service.claims),
       lead: after(service.leads),
-      sessions: timesOf(alone.flatMap((fault) => sessionWaits(fault, sessionTimes, facts))),
+      sessions: timesOf(waits.map(lengthOf)),
       redelivery: timesOf(again.map(({ servableMs }) => servableMs)),
       redeliveryWithStart: timesOf(again.filter(({ wasStopped }) => !wasStopped).map(({ waitMs }) => waitMs)),
+      waits: waits.toSorted((a, b) => lengthOf(b) - lengthOf(a)),
     };
   });
 }
+
+const lengthOf = ({ endMs, nextMs }: SessionWait): number => nextMs - endMs;
 
 const standsAlone = (fault: FaultRecord, all: readonly FaultRecord[]): boolean =>
   !all.some(
@@ -98,17 +115,36 @@ const standsAlone = (fault: FaultRecord, all: readonly FaultRecord[]): boolean =
       other !== fault && other.startMs < fault.endMs + ALONE_MS && other.endMs + ALONE_MS > fault.startMs,
   );
 
-/** Only what was begun after the fault was put right says that the service is back. */
-function waitFor(successes: readonly Success[], endMs: number): number | null {
-  const times = successes.filter(({ beganMs }) => beganMs >= endMs).map(({ atMs }) => atMs);
-  return times.length === 0 ? null : Math.min(...times) - endMs;
+/** Whether all was well again after the faults before it: what is still being put right after one is that one's. */
+function beganWell(fault: FaultRecord, all: readonly FaultRecord[], service: Service): boolean {
+  const earlier = all.filter((other) => other !== fault && other.endMs <= fault.startMs);
+  const before = Math.max(...earlier.map(({ endMs }) => endMs));
+  if (before === Number.NEGATIVE_INFINITY) return true;
+  return [service.enqueues, service.claims, service.leads].every(
+    (successes) =>
+      successes.length === 0 ||
+      successes.some(({ beganMs, atMs }) => beganMs >= before && atMs <= fault.startMs),
+  );
 }
+
+/**
+ * Only what was begun after the fault was put right says that the service is back. What was not back when the load
+ * ended took at least until then.
+ */
+function waitFor(successes: readonly Success[], endMs: number, untilMs: number): number | null {
+  const times = successes.filter(({ beganMs }) => beganMs >= endMs).map(({ atMs }) => atMs);
+  if (times.length > 0) return Math.min(...times) - endMs;
+  return tellsOfSilence(endMs, untilMs) ? untilMs - endMs : null;
+}
+
+/** Whether enough of the load was left after a fault for silence to mean something. */
+const tellsOfSilence = (endMs: number, untilMs: number): boolean => untilMs - endMs >= ALONE_MS;
 
 function sessionWaits(
   fault: FaultRecord,
   times: ReadonlyMap<string, number[]>,
   { sessions, stops, connections, untilMs }: RecoveryFacts,
-): number[] {
+): SessionWait[] {
   // What is still being started after an earlier fault is that one's.
   const connected = new Set(
     connections
@@ -119,9 +155,11 @@ function sessionWaits(
   );
   const isAway = (session: string, toMs: number): boolean => isStopped(stops, session, fault.startMs, toMs);
   return (fault.sessions ?? sessions).flatMap((session) => {
-    const next = times.get(session)?.find((atMs) => atMs > fault.endMs);
-    const counts = next !== undefined && next <= untilMs && connected.has(session) && !isAway(session, next);
-    return counts ? [next - fault.endMs] : [];
+    const next = times.get(session)?.find((atMs) => atMs > fault.endMs) ?? Number.POSITIVE_INFINITY;
+    const nextMs = Math.min(next, untilMs);
+    const isKnown = next <= untilMs || tellsOfSilence(fault.endMs, untilMs);
+    const counts = isKnown && connected.has(session) && !isAway(session, nextMs);
+    return counts ? [{ session, startMs: fault.startMs, endMs: fault.endMs, nextMs }] : [];
   });
 }
 
@@ -173,7 +211,7 @@ const redeliveries = (
       wasStopped: isStopped(stops, session, startMs, nextMs),
     }));
 
-const timesOf = (waits: readonly number[]): Times => ({
+export const timesOf = (waits: readonly number[]): Times => ({
   p50Ms: quantile(waits, 0.5),
   maxMs: quantile(waits, 1),
 });

@@ -5,21 +5,26 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { startRedis } from '../helpers/redis.ts';
 import { Api } from './api.ts';
+import { blindSpots } from './blind-spots.ts';
 import { check, type Verdict } from './checker.ts';
 import { churn } from './churn.ts';
-import { drain, readLedger } from './drain.ts';
+import { drain, readLedger, readStories } from './drain.ts';
 import { keepEvidence, keepHistory } from './evidence.ts';
 import type { FaultContext } from './faults.ts';
 import { heal, qrOf, startFleet } from './fleet.ts';
-import { createLoad } from './load.ts';
+import { type Answered, createLoad } from './load.ts';
+import { machineBetween, processors } from './machine.ts';
 import { probe } from './probe.ts';
 import { seeded } from './random.ts';
 import { startRealRecorder } from './real-recorder.ts';
 import { startRecorder } from './recorder.ts';
 import { type FaultRecord, type Recovery, recoveries, type SessionStop } from './recovery.ts';
+import { readLogs } from './run-logs.ts';
 import { makeFaults } from './schedule.ts';
+import { probeStale, type StaleProbe } from './stale.ts';
 import { startSystem } from './system.ts';
-import { probeStale, watchCaps } from './watch.ts';
+import { type Explained, explain } from './timeline.ts';
+import { watchCaps } from './watch.ts';
 import { linkProxies } from './whatsapp-links.ts';
 
 export interface RunOptions {
@@ -48,8 +53,15 @@ export interface RunResult {
   verdict: Verdict;
   faults: FaultRecord[];
   recoveries: Recovery[];
-  latencies: readonly number[];
+  /** Why the slowest of them were slow, in the same order. */
+  explained: Explained[];
+  answers: readonly Answered[];
   perSecond: number;
+  /** What the machine did under the load, as a sentence. */
+  machine: string;
+  /** How often the caps were looked at in Redis. */
+  capLooks: number;
+  staleRefused: StaleProbe['refused'];
   oddities: string[];
   unexpectedEnds: string[];
   /** Logs and data, kept for a look. */
@@ -70,7 +82,8 @@ interface Size {
   inFlightMs: number;
 }
 
-const LEASE_MS = 5000;
+/** Of a message, in these runs. */
+export const LEASE_MS = 5000;
 
 const LIGHT: Size = {
   caps: { proxy: 4, phone: 2 },
@@ -99,6 +112,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
   const size = options.real ? REAL : LIGHT;
   const random = seeded(options.seed);
   const startedAt = performance.now();
+  const originMs = performance.timeOrigin + startedAt;
   const nowMs = (): number => performance.now() - startedAt;
   const dir = await mkdtemp(join(tmpdir(), 'flotilla-chaos-'));
   const dbMount = await mountFor(dir);
@@ -169,7 +183,10 @@ export async function run(options: RunOptions): Promise<RunResult> {
     });
     const watching = new AbortController();
     const caps = watchCaps(admin, size.caps, 50, nowMs, watching.signal);
-    const stale = probeStale(system.url, recorder, seeded(options.seed + 3), nowMs, watching.signal);
+    const stale = probeStale(
+      { url: system.url, recorder, admin, random: seeded(options.seed + 3), nowMs },
+      watching.signal,
+    );
     const probing = probe(
       {
         url: system.url,
@@ -182,6 +199,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
       stop.signal,
     );
     const loadFrom = nowMs();
+    const before = processors();
     const loading = load.run();
     const churning = churn(
       {
@@ -210,6 +228,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
     stop.abort();
     await churning;
     const loadMs = nowMs() - loadFrom;
+    const machine = machineBetween(before, processors());
     options.say(`healed; draining (${recorder.arrivals.length} arrivals so far)`);
     await heal(api, system, recorder, fleet);
     const drained = await drain(api, system, load, loading, giveUp);
@@ -223,29 +242,35 @@ export async function run(options: RunOptions): Promise<RunResult> {
       ledger,
       arrivals: recorder.arrivals,
       connections: recorder.connections,
-      capBreaches: [...(await caps), ...recorder.breaches],
-      staleWrites: await stale,
+      capBreaches: [...(await caps).breaches, ...recorder.breaches],
+      staleWrites: (await stale).accepted,
       inFlightMs: size.inFlightMs,
     });
     if (!drained || !verdict.ok || options.keep) await keepEvidence(dir, system.dbPath, admin);
     const { arrivals, attempts, connections } = recorder;
-    await keepHistory(dir, { faults, stops, connections, attempts, arrivals });
+    await keepHistory(dir, { originMs, faults, stops, connections, attempts, arrivals });
+    const recovered = recoveries({
+      faults,
+      service: probing,
+      arrivals,
+      attempts,
+      connections,
+      sessions: [...fleet.running, ...fleet.waiting],
+      stops,
+      untilMs: loadFrom + loadMs,
+    });
+    const stories = readStories(system.dbPath, originMs);
     return {
       verdict,
       faults,
-      recoveries: recoveries({
-        faults,
-        service: probing,
-        arrivals: recorder.arrivals,
-        attempts: recorder.attempts,
-        connections: recorder.connections,
-        sessions: [...fleet.running, ...fleet.waiting],
-        stops,
-        untilMs: loadFrom + loadMs,
-      }),
-      latencies: load.latencies,
+      recoveries: recovered,
+      explained: explain(recovered, { arrivals, connections, stories, logs: await readLogs(dir, originMs) }),
+      answers: load.answers,
+      machine,
       perSecond: load.accepted.length / (loadMs / 1000),
-      oddities: load.oddities,
+      capLooks: (await caps).looks,
+      staleRefused: (await stale).refused,
+      oddities: [...load.oddities, ...blindSpots(await caps, await stale, loadMs)],
       unexpectedEnds: [...system.orchestrators, system.dispatcher].flatMap((part) => part.unexpectedEnds),
       dir,
     };

@@ -65,6 +65,26 @@ export const SABOTAGES: Readonly<Record<string, { changes: Change[]; kinds: stri
       },
     ],
   },
+  'another-id': {
+    kinds: ['whatsapp drops after', 'whatsapp cut', 'worker killed'],
+    changes: [
+      {
+        file: 'test/chaos/worker.mjs',
+        from: 'const id = messageId(task.taskId);',
+        to: 'const id = messageId(task.taskId + randomUUID());',
+      },
+    ],
+  },
+  'no-epoch-check-of-credentials': {
+    kinds: ['worker killed'],
+    changes: [
+      {
+        file: 'src/infra/database/auth-store.ts',
+        from: "if (epoch < fence.epoch) return { ok: false, code: 'stale_epoch', fence };",
+        to: '',
+      },
+    ],
+  },
   'release-before-stop': {
     // What keeps others from starting would only hide it.
     kinds: ['dispatcher killed'],
