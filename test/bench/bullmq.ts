@@ -3,13 +3,14 @@ import { systemClock } from '../../src/kernel/clock.ts';
 import type { Report } from './report.ts';
 
 const JOBS = 20_000;
-const AT_ONCE = 50;
+/** What BullMQ is usually measured with. */
+export const USUAL_AT_ONCE = 50;
 
 /**
- * BullMQ on the same Redis, 50 at once, after a warm-up.
- * @returns jobs a second from `add` to processed
+ * BullMQ on the same Redis, after a warm-up.
+ * @param atOnce so many are added at once, and so many are processed
  */
-export async function bullmq(url: string, report: Report): Promise<number> {
+export async function bullmq(url: string, atOnce: number, report: Report): Promise<void> {
   const { hostname, port, password } = new URL(url);
   const connection = { host: hostname, port: Number(port), ...(password ? { password } : {}) };
   const queue = new Queue('bench', { connection });
@@ -21,12 +22,12 @@ export async function bullmq(url: string, report: Report): Promise<number> {
     const lane = async (): Promise<void> => {
       while (next < count) await step(next++);
     };
-    await Promise.all(Array.from({ length: AT_ONCE }, lane));
+    await Promise.all(Array.from({ length: atOnce }, lane));
     return count / ((performance.now() - started) / 1000);
   };
 
   let done = 0;
-  const worker = new Worker('bench', async () => void done++, { connection, concurrency: AT_ONCE });
+  const worker = new Worker('bench', async () => void done++, { connection, concurrency: atOnce });
   const throughWorker = async (count: number): Promise<number> => {
     done = 0;
     const started = performance.now();
@@ -37,7 +38,7 @@ export async function bullmq(url: string, report: Report): Promise<number> {
   await throughWorker(JOBS / 4);
   const processed = await throughWorker(JOBS);
   await worker.close();
-  report({ figure: 'BullMQ, add to processed, 50 at once', value: processed, unit: 'jobs/s' });
+  report({ figure: `BullMQ, add to processed, ${atOnce} at once`, value: processed, unit: 'jobs/s' });
 
   const hand = new Worker('bench', null, { connection });
   const byHand = (count: number) =>
@@ -49,11 +50,10 @@ export async function bullmq(url: string, report: Report): Promise<number> {
     });
   await byHand(JOBS / 4);
   report({
-    figure: 'BullMQ, add, getNextJob and moveToCompleted, 50 at once',
+    figure: `BullMQ, add, getNextJob and moveToCompleted, ${atOnce} at once`,
     value: await byHand(JOBS / 2),
     unit: 'jobs/s',
   });
   await hand.close();
   await queue.close();
-  return processed;
 }

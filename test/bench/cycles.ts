@@ -20,8 +20,12 @@ export interface CycleClient {
 /** Waits for the child's first message. */
 export function firstMessage<T>(child: ChildProcess): Promise<T> {
   return new Promise((resolve, reject) => {
-    child.once('message', (message) => resolve(message as T));
-    child.once('exit', () => reject(new Error('the process has ended')));
+    const ended = (): void => reject(new Error('the process has ended'));
+    child.once('exit', ended);
+    child.once('message', (message) => {
+      child.off('exit', ended);
+      resolve(message as T);
+    });
   });
 }
 

@@ -47,7 +47,7 @@ export async function bench(report: Report): Promise<void> {
   }
 }
 
-const ON_POSTGRES = /^job of|^until all|^CPU of the main|^a small request .*, longest$/;
+const ON_POSTGRES = /^job of|^until all|^CPU of the main|^CPU of Redis|^a small request .*, longest$/;
 
 async function measure(location: DatabaseLocation, report: Report): Promise<void> {
   const system = await startSystem(1, {
@@ -66,9 +66,14 @@ async function measure(location: DatabaseLocation, report: Report): Promise<void
     const quietFrom = nowMs();
     await systemClock.sleep(QUIET_MS);
 
-    const before = { main: mainThreadCpuSeconds(pid), all: cpuSeconds(pid) };
+    const cpuOf = () => ({
+      main: mainThreadCpuSeconds(pid),
+      all: cpuSeconds(pid),
+      redis: cpuSeconds(system.redis.pid),
+    });
+    const before = cpuOf();
     const times = await runJob(system, url);
-    const after = { main: mainThreadCpuSeconds(pid), all: cpuSeconds(pid) };
+    const after = cpuOf();
     const until = nowMs();
     probe.send('stop');
     const samples = await answered;
@@ -92,6 +97,7 @@ async function measure(location: DatabaseLocation, report: Report): Promise<void
       value: micros(after.all - before.all) - main,
       unit: 'µs/contact',
     });
+    report({ figure: 'CPU of Redis', value: micros(after.redis - before.redis), unit: 'µs/contact' });
     report({ figure: 'memory of the orchestrator (RSS)', value: rssBytes(pid) / 2 ** 20, unit: 'MiB' });
     const inTime = (from: number, to: number): ProbeSample[] =>
       samples.filter(({ sentAtMs, tookMs }) => sentAtMs + tookMs >= from && sentAtMs <= to);

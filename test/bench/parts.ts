@@ -29,7 +29,7 @@ export async function bench(report: Report): Promise<void> {
       ]);
     for (const [name, how, batch] of WAYS) {
       const to = { enqueueUrls: urls, workerUrls: urls, headers: system.headers };
-      const warmSeconds = 4;
+      const warmSeconds = 15;
       const measured = client.run({ ...SCALE, ...to, warmSeconds, how, batch }, [pid]);
       await sleep(warmSeconds * 1000);
       const before = spent();
