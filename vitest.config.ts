@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config';
+import { compileOnce } from './test/compile-cache.ts';
 import { FlakyReporter } from './test/flaky-reporter.ts';
+
+compileOnce();
 
 export default defineConfig({
   test: {
@@ -17,7 +20,11 @@ export default defineConfig({
     retry: process.env.CI ? 2 : 0,
     // CI counts from a file what it says in its last line.
     reporters: process.env.CI
-      ? ['default', new FlakyReporter(), ['json', { outputFile: '.cache/vitest.json' }]]
+      ? [
+          'default',
+          new FlakyReporter(),
+          ['json', { outputFile: process.env.TEST_REPORT ?? '.cache/vitest.json' }],
+        ]
       : ['default'],
   },
 });

@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config';
+import { compileOnce } from '../compile-cache.ts';
 import { FlakyReporter } from '../flaky-reporter.ts';
+
+compileOnce();
 
 /** With a real engine, one at a time: `npm run test:docker`. */
 export default defineConfig({
@@ -16,7 +19,11 @@ export default defineConfig({
     // As in the other suites: a retry is shown in the report.
     retry: process.env.CI ? 1 : 0,
     reporters: process.env.CI
-      ? ['default', new FlakyReporter(), ['json', { outputFile: '.cache/vitest-docker.json' }]]
+      ? [
+          'default',
+          new FlakyReporter(),
+          ['json', { outputFile: process.env.TEST_REPORT ?? '.cache/vitest-docker.json' }],
+        ]
       : ['default'],
   },
 });

@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { access, chmod, mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { lockEngine } from './engine-lock.ts';
 
 const run = promisify(execFile);
 
@@ -13,21 +14,40 @@ export const BASE_IMAGE = 'node:24-bookworm-slim';
 /** Taken out, as the published image does: it is half of a minimal Debian that no program of ours reads. */
 const WITHOUT = ['/usr/share/doc/*', '/usr/share/man/*', '/usr/share/locale/*', '/usr/share/info/*'];
 
+const CACHE_DIR = join(import.meta.dirname, '..', '..', '.cache');
+
 /**
- * Imports the base image into an engine that lacks it: about half a minute, once for each data-root. It has what
- * the published one has for us: Node and npm under /usr/local, and the user `node` (1000). Beyond that it has this
- * machine's certificate authorities, without which npm could not reach the registry behind a proxy that has its own.
+ * Imports the base image into an engine that lacks it. It is made once for all engines, in about half a minute, and
+ * kept. It has what the published one has for us: Node and npm under /usr/local, and the user `node` (1000). Beyond
+ * that it has this machine's certificate authorities, without which npm could not reach the registry behind a proxy
+ * that has its own.
  */
-export async function makeBaseImage(
-  docker: (args: string[]) => Promise<string>,
-  host: string,
-  cacheDir: string,
-) {
+export async function makeBaseImage(docker: (args: string[]) => Promise<string>): Promise<void> {
   if ((await docker(['images', '-q', BASE_IMAGE])) !== '') return;
-  const work = await mkdtemp(join(cacheDir, 'base-'));
+  const root = join(CACHE_DIR, `base-image-${process.versions.node}.tar`);
+  // Several engines are started at the same time.
+  const unlock = await lockEngine('base-image');
+  try {
+    if (!(await isThere(root))) await makeRoot(root);
+  } finally {
+    await unlock();
+  }
+  await docker(['import', '--change', 'CMD ["node"]', root, BASE_IMAGE]);
+}
+
+const isThere = (file: string): Promise<boolean> =>
+  access(file).then(
+    () => true,
+    () => false,
+  );
+
+async function makeRoot(root: string): Promise<void> {
+  const work = await mkdtemp(join(CACHE_DIR, 'base-'));
   try {
     await unpackNode(work);
-    await importRoot(await writeHook(work), host);
+    const made = join(work, 'root.tar');
+    await bootstrapDebian(await writeHook(work), made);
+    await rename(made, root);
   } finally {
     await rm(work, { recursive: true, force: true });
   }
@@ -76,14 +96,14 @@ async function writeHook(work: string): Promise<string> {
   return hook;
 }
 
-async function importRoot(hook: string, host: string): Promise<void> {
-  const include = '--include=libstdc++6';
+async function bootstrapDebian(hook: string, to: string): Promise<void> {
   const excluded = WITHOUT.map((path) => `--dpkgopt=path-exclude=${path}`);
-  const make = ['mmdebstrap', '--quiet', '--variant=minbase', include, ...excluded];
-  const load = ['/usr/bin/docker', '-H', host, 'import', '--change', 'CMD ["node"]'];
-  const pipe = `set -o pipefail; ${quoted([...make, `--customize-hook=${hook}`, 'bookworm', '-'])} | ${quoted([...load, '-', BASE_IMAGE])}`;
-  await run('bash', ['-c', pipe], { timeout: MAKE_TIMEOUT_MS });
+  const how = [
+    '--quiet',
+    '--variant=minbase',
+    '--include=libstdc++6',
+    ...excluded,
+    `--customize-hook=${hook}`,
+  ];
+  await run('mmdebstrap', [...how, 'bookworm', to], { timeout: MAKE_TIMEOUT_MS });
 }
-
-const quoted = (words: string[]): string =>
-  words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');

@@ -51,8 +51,10 @@ export interface TestEngine {
 export interface EngineOptions {
   /** Containers outlive the daemon. */
   liveRestore?: boolean;
-  /** Which of several at the same time, from 1. Only the first makes the base image. */
+  /** Which of several at the same time, from 1. */
   number?: number;
+  /** Whether images are built there, on the base image; by default on the first alone. */
+  makesImages?: boolean;
   /** Also listens on TCP, for clients with a certificate alone. */
   tls?: boolean;
   /** Also listens on TCP, on the port beside it, for whoever comes. */
@@ -206,7 +208,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
     await network.create();
     await up();
     await removeAll(docker);
-    if (number === 1) await makeBaseImage(docker, host, cacheDir);
+    if (options.makesImages ?? number === 1) await makeBaseImage(docker);
     return engine;
   } catch (error) {
     await away();

@@ -29,6 +29,7 @@ export interface SandboxOptions {
   policy?: Partial<FleetPolicy>;
   allowDirect?: boolean;
   provisioningIntervalMs?: number;
+  monitorIntervalMs?: number;
   leaseMs?: number;
   /** Shares Redis and database with another sandbox, as a second orchestrator does. */
   beside?: FleetSandbox;
@@ -133,7 +134,7 @@ export async function startFleetSandbox(options: SandboxOptions = {}): Promise<F
     policy: { maxSessions: 20, autoProvision: false, startsAtOnce: 4, ...options.policy },
     allowDirect: options.allowDirect ?? false,
     provisioningIntervalMs: options.provisioningIntervalMs ?? 100,
-    monitorIntervalMs: 500,
+    monitorIntervalMs: options.monitorIntervalMs ?? 500,
     ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
     stopping: stopping.signal,
     clock,

@@ -114,7 +114,7 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
     await network.create();
     await up();
     await removeContainers(docker);
-    if (makesImages) await makeBaseImage((args) => docker(args, { timeoutMs: 300_000 }), host, cache);
+    if (makesImages) await makeBaseImage((args) => docker(args, { timeoutMs: 300_000 }));
   } catch (error) {
     await end('SIGKILL');
     await away();
