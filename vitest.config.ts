@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config';
 import { compileOnce } from './test/compile-cache.ts';
 import { FlakyReporter } from './test/flaky-reporter.ts';
+import { patient } from './test/patience.ts';
 
 compileOnce();
 
@@ -13,9 +14,10 @@ export default defineConfig({
     // Processes, not threads: a test's children are tied to the life of the process that started them.
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
-    teardownTimeout: 10_000,
+    testTimeout: patient(120_000),
+    hookTimeout: patient(120_000),
+    teardownTimeout: patient(10_000),
+    expect: { poll: { timeout: patient(2000) } },
     // Real processes are killed at real moments, on machines that others use too. A retry is shown in the report.
     retry: process.env.CI ? 2 : 0,
     // CI counts from a file what it says in its last line.

@@ -1,6 +1,6 @@
-// `summary.mjs <suite> [<suite>…]`, a suite being `<exit code>:<JSON report>[:<JSON report of its repetition>]`,
+// `summary.mjs <suite> [<suite>…]`, a suite being `<exit code>:<JSON report>[:<JSON report of a repetition>…]`,
 // prints which tests failed and why, and as the last line `N passed, N failed` for all of them together. What a
-// repetition says of a file counts instead of what was first said of it.
+// repetition says of a file counts instead of what was said of it before.
 // `summary.mjs --red <JSON report>` prints the files with failures, one a line.
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
@@ -44,19 +44,22 @@ const shortened = (reason) =>
     .join('\n');
 
 function count(suite) {
-  const [exitCode, first, repeated] = suite.split(':');
+  const [exitCode, first, ...repetitions] = suite.split(':');
   const green = exitCode === '0';
   const report = read(first);
   if (!report) return { passed: 0, failed: green ? 0 : 1 };
   // Other reports than those of tests count for themselves, and say a line.
   if (report.line) console.log(report.line);
   if (!report.testResults) return { passed: report.numPassedTests, failed: report.numFailedTests };
-  const again = repeated ? (read(repeated)?.testResults ?? []) : [];
-  const names = new Set(again.map(nameOf));
-  printFailures(report.testResults, again.length > 0 ? 'failed at first' : 'failed');
-  printFailures(again, 'failed when repeated');
-  if (again.length > 0) console.log(`repeated: ${[...names].join(', ')}`);
-  const files = [...report.testResults.filter((file) => !names.has(nameOf(file))), ...again];
+  printFailures(report.testResults, repetitions.length > 0 ? 'failed at first' : 'failed');
+  const last = new Map(report.testResults.map((file) => [nameOf(file), file]));
+  for (const repetition of repetitions) {
+    const again = read(repetition)?.testResults ?? [];
+    printFailures(again, 'failed when repeated');
+    console.log(`repeated: ${again.map(nameOf).join(', ')}`);
+    for (const file of again) last.set(nameOf(file), file);
+  }
+  const files = [...last.values()];
   const passed = files.reduce((sum, file) => sum + passesOf(file), 0);
   const failed = files.filter(isRed).reduce((sum, file) => sum + Math.max(1, failuresOf(file).length), 0);
   return { passed, failed: failed === 0 && !green ? 1 : failed };

@@ -48,7 +48,8 @@ export class Api {
     for (let attempt = 0; !signal.aborted; attempt++) {
       try {
         const answer = await this.call(method, path, body, headers);
-        if (answer.status !== 503 && answer.status !== 429) return answer;
+        const isForLater = [503, 429].includes(answer.status) || answer.body.code === 'request_under_way';
+        if (!isForLater) return answer;
       } catch {
         // No answer: it may have been done all the same, which is what keys and ids are for.
       }

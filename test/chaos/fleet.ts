@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Api } from './api.ts';
 import type { Recorder } from './recorder.ts';
@@ -28,11 +29,14 @@ export async function startFleet(
   { caps, sessions, spare, proxies }: FleetPlan,
 ): Promise<Fleet> {
   const signal = AbortSignal.timeout(START_MS);
+  const run = randomUUID();
   await api.upload('proxies', recorder.proxyLines.slice(0, proxies), signal);
   const create = async (index: number): Promise<string> => {
     const phone = `9725550${String(Math.floor(index / caps.phone)).padStart(4, '0')}`;
     const batch = index % 4 === 3 ? 4 : 1;
-    const answer = await api.insist('POST', '/api/sessions', { phone }, signal);
+    // Without the key a create whose answer came too late would be made twice, past the cap of its phone.
+    const key = { 'idempotency-key': `${run}-${index}` };
+    const answer = await api.insist('POST', '/api/sessions', { phone }, signal, key);
     if (answer?.status !== 201) throw new Error(`no session: ${JSON.stringify(answer?.body)}`);
     const { id } = answer.body.session as { id: string };
     recorder.announce(id, { phone, batch });

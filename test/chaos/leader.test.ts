@@ -6,6 +6,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { keys } from '../../src/infra/redis/keys.ts';
 import { startRedis, type TestRedis } from '../helpers/redis.ts';
+import { patient } from '../patience.ts';
 import { Api } from './api.ts';
 import { type Fleet, listSessions, startFleet } from './fleet.ts';
 import type { Supervised } from './processes.ts';
@@ -41,7 +42,7 @@ beforeAll(async () => {
   system = await startSystem({ dir, dbDir: dir, redis, caps: CAPS, leaseMs: 5000, sources });
   api = new Api(system.url, system.apiKey);
   fleet = await startFleet(api, recorder, { caps: CAPS, sessions: 6, spare: 0, proxies: 2 });
-}, 120_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -60,7 +61,7 @@ async function leader(): Promise<{ leading: Supervised; place: string; name: str
   return { leading, place, name: ['a', 'b'][index] ?? '' };
 }
 async function until(what: string, check: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 60_000;
+  const deadline = performance.now() + patient(60_000);
   while (!(await check())) {
     if (performance.now() > deadline) throw new Error(`not in time: ${what}`);
     await sleep(20);
@@ -90,7 +91,7 @@ test('one that stands still is followed, and does no harm when it goes on', asyn
   expect([...recorder.workers].toSorted()).toEqual(before);
   expect(recorder.connections.filter(({ closedMs }) => closedMs === null)).toHaveLength(6);
   expect(overlaps()).toEqual([]);
-}, 60_000);
+});
 
 /** The other one leads since: back to the one that has the workers. */
 async function handBack(): Promise<Awaited<ReturnType<typeof leader>>> {
@@ -117,7 +118,7 @@ test('one that is killed is followed soon, and its workers go on as those of the
   expect(recorder.connections.filter(({ closedMs }) => closedMs === null)).toHaveLength(6);
   expect(overlaps()).toEqual([]);
   expect(recorder.breaches).toEqual([]);
-}, 90_000);
+});
 
 test('one that is killed with its workers: they come back without waiting for silence', async () => {
   const { leading, name } = await handBack();
@@ -134,4 +135,4 @@ test('one that is killed with its workers: they come back without waiting for si
   // Said by the process that comes after it, which knows that they are gone.
   const log = await readFile(join(dir, `${name}.log`), 'utf8');
   expect(log.match(/the worker ended with its orchestrator/g)).toHaveLength(6);
-}, 90_000);
+});

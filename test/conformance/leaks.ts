@@ -7,6 +7,7 @@ import { keys } from '../../src/infra/redis/keys.ts';
 import { type Random, seeded } from '../chaos/random.ts';
 import { type OrchestratorProcess, profileOf } from '../docker/orchestrator-process.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
+import { patient } from '../patience.ts';
 
 /** A fleet of light workers on an engine of its own. */
 export interface LeakSubject {
@@ -128,7 +129,9 @@ export function leakTest(name: string, options: LeakOptions): void {
       freeProxies: PROXIES,
     });
 
-    test(`after ${cycles} cycles with a runner that is killed ${kills} times nothing is left over (seed ${seed})`, async () => {
+    test(`after ${cycles} cycles with a runner that is killed ${kills} times nothing is left over (seed ${seed})`, {
+      timeout: patient(900_000),
+    }, async () => {
       await fleet.upload(
         'proxies',
         Array.from({ length: PROXIES }, (_, i) => `http://user:pass@10.99.0.${i + 1}:8080`),
@@ -173,6 +176,6 @@ export function leakTest(name: string, options: LeakOptions): void {
         (key) => !key.startsWith(keys.owner('')) && of.flat().some((id) => key.includes(id)),
       );
       expect(rest).toEqual([]);
-    }, 900_000);
+    });
   });
 }

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { managedRedisUrl } from '../../src/infra/redis/managed-server.ts';
 import type { AnyBody } from '../helpers/answers.ts';
+import { patient } from '../patience.ts';
 
 export const API_KEY = 'contract-api-key-0123456789';
 export const WEBHOOK_SECRET = 'contract-webhook-secret-0123456789';
@@ -162,7 +163,7 @@ function signalIfThere(pid: number, signal: NodeJS.Signals): void {
 }
 
 async function addressOf(child: ChildProcess, dataDir: string, output: () => string): Promise<string> {
-  const deadline = performance.now() + 25_000;
+  const deadline = performance.now() + patient(25_000);
   while (performance.now() < deadline && child.exitCode === null) {
     try {
       const { pid, address } = JSON.parse(await readFile(join(dataDir, 'running.json'), 'utf8')) as {
@@ -193,7 +194,7 @@ export async function request(
     ...(body !== undefined && {
       body: (plain ? JSON.stringify(body) : body) as NonNullable<RequestInit['body']>,
     }),
-    signal: AbortSignal.timeout(60_000),
+    signal: AbortSignal.timeout(patient(60_000)),
   });
   const text = await response.text();
   return { status: response.status, headers: response.headers, text, body: parsed(text) as AnyBody };
@@ -263,7 +264,7 @@ export async function eventually<T>(
   look: () => Promise<T | undefined | false>,
   timeoutMs = 8_000,
 ): Promise<T> {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = performance.now() + patient(timeoutMs);
   for (;;) {
     const found = await look();
     if (found !== undefined && found !== false) return found;

@@ -56,5 +56,5 @@ describe('a Redis that does not answer', () => {
       const found = await flotilla.api('GET', `/api/messages/${job.body.jobId}`);
       expect(found.body.job.received).toBe(1);
     }
-  }, 40_000);
+  });
 });

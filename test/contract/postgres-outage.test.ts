@@ -15,7 +15,7 @@ describe.skipIf(!binDir)('a Postgres that does not answer', () => {
     link = await startTcpProxy([Number(url.port)]);
     url.port = String(link.port);
     flotilla = await startFlotilla({ DATABASE_URL: url.href });
-  }, 60_000);
+  });
   afterEach(() => link.set('pass'));
   afterAll(async () => {
     link?.set('pass');

@@ -14,7 +14,7 @@ beforeAll(async () => {
   admin = new Redis(server.url, { retryStrategy: () => 50 });
   admin.on('error', () => undefined);
   flotilla = await startFlotilla({ REDIS_URL: server.url });
-}, 60_000);
+});
 afterAll(async () => {
   await flotilla?.stop();
   admin?.disconnect();
@@ -78,7 +78,7 @@ test('a replica that refuses to write is a 503, and is gone on with when it is a
   await refused(id);
   await admin.call('REPLICAOF', 'NO', 'ONE');
   await goesOn(id, 'first');
-}, 90_000);
+});
 
 test('a server that is loading its data is a 503', async () => {
   const id = freshId('bot');
@@ -106,7 +106,7 @@ test('a server that is loading its data is a 503', async () => {
     master.disconnect();
     await other.stop();
   }
-}, 90_000);
+});
 
 test('connections that are dropped under requests cost nobody more than a repeat', async () => {
   const id = freshId('bot');
@@ -130,7 +130,7 @@ test('connections that are dropped under requests cost nobody more than a repeat
     flotilla.worker('POST', `/api/worker/sessions/${id}/outbox/claim?timeout=5&max=100`),
   );
   expect(waiting.body.tasks.map(({ task }: { task: { taskId: string } }) => task.taskId)).toEqual(ids);
-}, 60_000);
+});
 
 test('a server that stands still for ten seconds is a 503 in time, and then all goes on', async () => {
   const id = freshId('bot');
@@ -140,4 +140,4 @@ test('a server that stands still for ten seconds is a 503 in time, and then all 
   await refused(id);
   await resumed;
   await goesOn(id, 'first');
-}, 90_000);
+});

@@ -83,4 +83,4 @@ test('of the dead, DEAD_TASKS_COUNT per session stay on their list, the newest',
     redis.disconnect();
     await server.stop();
   }
-}, 60_000);
+});

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { patient } from '../patience.ts';
 import { errorFaults, eventually, type Flotilla, fileForm, startFlotilla } from './flotilla.ts';
 
 let flotilla: Flotilla;
@@ -226,7 +227,7 @@ describe('a session with its worker', () => {
     ): Promise<string> => {
       const response = await fetch(`${flotilla.url}/api/events`, {
         headers,
-        signal: AbortSignal.timeout(8_000),
+        signal: AbortSignal.timeout(patient(8_000)),
       });
       expect(response.headers.get('content-type')).toMatch(/^text\/event-stream/);
       let text = '';

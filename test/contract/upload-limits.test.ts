@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { canMeasurePeaks, growthDuring } from '../helpers/process-memory.ts';
 import { type UploadAnswer, uploadStreamed } from '../helpers/streamed-upload.ts';
+import { patient } from '../patience.ts';
 import { API_KEY, type Flotilla, startFlotilla } from './flotilla.ts';
 
 const MEGABYTE = 1_000_000;
@@ -44,7 +45,7 @@ function* lines(kind: 'profiles' | 'proxies', from: number, to: number): Generat
 describe('a million lines', () => {
   test.skipIf(!canMeasurePeaks).each(['profiles', 'proxies'] as const)(
     'of %s do not grow the process by more than 64 MB',
-    { timeout: 180_000 },
+    { timeout: patient(180_000) },
     async (kind) => {
       flotilla = await startFlotilla({}, undefined, COMMAND);
       const server = flotilla;
@@ -73,7 +74,7 @@ describe('the largest file', () => {
 
   test.skipIf(!canMeasurePeaks)(
     'is taken; one with a byte more is refused, announced or not, and is held in no memory',
-    { timeout: 90_000 },
+    { timeout: patient(90_000) },
     async () => {
       flotilla = await startFlotilla({ UPLOAD_MAX_BYTES: String(LIMIT) }, undefined, COMMAND);
       const server = flotilla;

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TEST_API_KEY } from '../helpers/http.ts';
+import { patient } from '../patience.ts';
 import { apiOf, contactsOf } from '../services/intake/api.ts';
 import { type Harness, startHarness, until } from '../services/intake/harness.ts';
 import type { Doom } from './doomed-dispatcher.ts';
@@ -36,7 +37,7 @@ const run = (file: string, args: string[], env: Record<string, string> = {}): Ch
 /** How it ended; one that does not end is killed and reported as `alive`. */
 async function ended(child: ChildProcess): Promise<string> {
   try {
-    const [code, signal] = (await once(child, 'exit', { signal: AbortSignal.timeout(15_000) })) as [
+    const [code, signal] = (await once(child, 'exit', { signal: AbortSignal.timeout(patient(15_000)) })) as [
       number | null,
       string | null,
     ];
@@ -106,7 +107,7 @@ describe('a dispatcher that is killed', () => {
       totals: { queued: 4300 },
     });
     last.kill('SIGKILL');
-  }, 60_000);
+  });
 
   it('as a process of its own, over HTTP, at any moment: the same', async () => {
     const sessions = ['s_a', 's_b'];
@@ -133,5 +134,5 @@ describe('a dispatcher that is killed', () => {
     await expectExact(jobId, 6000, sessions);
     second.kill('SIGTERM');
     expect(await ended(second)).toBe('0');
-  }, 60_000);
+  });
 });

@@ -7,6 +7,7 @@ import { messageOf } from '../../src/kernel/errors.ts';
 import { BASE_IMAGE } from '../helpers/docker-base-image.ts';
 import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
+import { patient } from '../patience.ts';
 import {
   buildOurImages,
   buildRedisImage,
@@ -62,7 +63,7 @@ describe.skipIf(trouble !== null)(`images${trouble === null ? '' : `, skipped: $
         DOCKER_GID: String(statSync(socket).gid),
         DOCKER_GATEWAY: '10.250.1.1',
       },
-      timeout: 120_000,
+      timeout: patient(120_000),
     });
     return stdout;
   };

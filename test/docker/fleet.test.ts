@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { engineTrouble, startEngine, type TestEngine } from '../helpers/docker-engine.ts';
 import { removeAll } from '../helpers/engine-contents.ts';
+import { patient } from '../patience.ts';
 import { buildOurImages, WORKER_IMAGE } from './our-images.ts';
 
 const run = promisify(execFile);
@@ -23,13 +24,15 @@ describe.skipIf(trouble !== null)(`a fleet${trouble === null ? '' : `, skipped: 
     await engine?.stop();
   });
 
-  test('the demo delivers in containers, and leaves nothing behind', async () => {
+  test('the demo delivers in containers, and leaves nothing behind', {
+    timeout: patient(270_000),
+  }, async () => {
     const { stdout, stderr } = await run(
       process.execPath,
       [DEMO, '--runtime', 'docker', '--host', engine.gateway],
       {
         env: { ...process.env, DOCKER_HOSTS: `local=${engine.host}`, WORKER_IMAGE },
-        timeout: 240_000,
+        timeout: patient(240_000),
       },
     );
     process.stdout.write(
@@ -39,5 +42,5 @@ describe.skipIf(trouble !== null)(`a fleet${trouble === null ? '' : `, skipped: 
     expect(await engine.docker(['ps', '-aq'])).toBe('');
     expect(await engine.docker(['volume', 'ls', '-q'])).toBe('');
     expect(await engine.docker(['network', 'ls', '-q', '--filter', 'label=flotilla.fleet']), stderr).toBe('');
-  }, 270_000);
+  });
 });

@@ -16,7 +16,7 @@ describe.skipIf(trouble !== null)(
       vi.spyOn(console, 'info').mockReturnValue(undefined);
       vi.spyOn(console, 'warn').mockReturnValue(undefined);
       fleet = await startRealFleet(2);
-    }, 600_000);
+    });
     afterAll(async () => {
       await fleet?.stop();
     });

@@ -10,6 +10,7 @@ import { freePort } from '../../src/infra/redis/server-process.ts';
 import { silentLogger } from '../../src/kernel/log.ts';
 import type { Answer } from '../helpers/fleet-sandbox.ts';
 import { startRedis, type TestRedis } from '../helpers/redis.ts';
+import { patient } from '../patience.ts';
 import { LIGHT_IMAGE } from './plain-image.ts';
 
 /** `npm start` with light workers in containers: its own process, to be killed and started again over the same data. */
@@ -69,7 +70,7 @@ export async function prepareOrchestrator(options: OrchestratorProcessOptions): 
   let leading = Promise.withResolvers<void>();
 
   const within = async <T>(what: string, timeoutMs: number, look: () => Promise<T | null>): Promise<T> => {
-    const deadline = performance.now() + timeoutMs;
+    const deadline = performance.now() + patient(timeoutMs);
     for (let trouble = ''; ; await sleep(LOOK_EVERY_MS)) {
       const found = await look().catch((error: unknown) => {
         trouble = String(error);

@@ -8,6 +8,7 @@ import { freePort } from '../../src/infra/redis/server-process.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
 import { startEngine } from '../helpers/docker-engine.ts';
 import { removeAll } from '../helpers/engine-contents.ts';
+import { patient } from '../patience.ts';
 import { buildOurImages, WORKER_IMAGE } from './our-images.ts';
 
 const API_KEY = 'docker-test-api-key';
@@ -95,7 +96,7 @@ async function migrate(url: string, id: string, node: string): Promise<Arrival> 
   // From now on: what was told before is of another one.
   const answer = await fetch(`${url}/api/events?type=session.migrated&sessionId=${id}`, {
     headers,
-    signal: AbortSignal.timeout(90_000),
+    signal: AbortSignal.timeout(patient(90_000)),
   });
   const body = JSON.stringify({ node });
   const asked = await fetch(`${url}/api/sessions/${id}/migrate`, { method: 'POST', headers, body });

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from '../../src/infra/redis/server-process.ts';
 import type { TestEngine } from '../helpers/docker-engine.ts';
+import { patient } from '../patience.ts';
 
 const PROGRAM = '/usr/bin/docker-registry';
 const READY_TIMEOUT_MS = 20_000;
@@ -119,7 +120,7 @@ async function openLink(host: string, port: number, to: number, rate: () => numb
 }
 
 async function answers(registry: ChildProcess, port: number): Promise<void> {
-  const deadline = performance.now() + READY_TIMEOUT_MS;
+  const deadline = performance.now() + patient(READY_TIMEOUT_MS);
   while (performance.now() < deadline && registry.exitCode === null) {
     const up = await new Promise<boolean>((resolve) => {
       const call = request({ port, path: '/v2/', timeout: 1000 }, (answer) => {

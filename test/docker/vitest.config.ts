@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config';
 import { compileOnce } from '../compile-cache.ts';
 import { FlakyReporter } from '../flaky-reporter.ts';
+import { patient } from '../patience.ts';
 
 compileOnce();
 
@@ -12,10 +13,10 @@ export default defineConfig({
     globalSetup: ['test/helpers/say-engine-trouble.ts'],
     pool: 'forks',
     fileParallelism: false,
-    testTimeout: 60_000,
+    testTimeout: patient(240_000),
     // The first run makes the base image and the images of ours.
-    hookTimeout: 600_000,
-    teardownTimeout: 30_000,
+    hookTimeout: patient(600_000),
+    teardownTimeout: patient(30_000),
     // As in the other suites: a retry is shown in the report.
     retry: process.env.CI ? 1 : 0,
     reporters: process.env.CI

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { freePort } from '../../src/infra/redis/server-process.ts';
 import { startOf } from '../../src/infra/runtime/process-signals.ts';
+import { patient } from '../patience.ts';
 import { contacts, type E2eFleet, seenByPeople, startFleet, untilEnded } from './fleet.ts';
 
 let fleet: E2eFleet;
@@ -13,7 +14,7 @@ beforeAll(async () => {
   vi.spyOn(console, 'warn').mockReturnValue(undefined);
   // Workers find the next orchestrator where the one before was.
   fleet = await startFleet({ profiles: 3, env: { PORT: String(await freePort()) } });
-}, 90_000);
+});
 afterAll(() => fleet?.stop());
 
 async function recordedPids(): Promise<number[]> {
@@ -45,7 +46,7 @@ test('the orchestrator killed in the middle of a job: no connection ends, and ev
   expect(fleet.simulator.overview()).toMatchObject({ overlapping: 0, sharedIds: 0, sameContent: 0 });
   const states = (await fleet.api.sessions()).map(({ state }) => state);
   expect(states).toEqual(['connected', 'connected', 'connected']);
-}, 120_000);
+});
 
 test('what adopted workers print is kept, and they end with an orchestrator that is stopped', async () => {
   const pids = await recordedPids();
@@ -54,11 +55,11 @@ test('what adopted workers print is kept, and they end with an orchestrator that
   expect(log).toContain('the process that started this one is gone');
   await fleet.orchestrator.stop();
   for (const pid of pids) expect(await startOf(pid)).toBeNull();
-}, 60_000);
+});
 
 test('without an orchestrator they end by themselves', async () => {
   await fleet.restart('SIGTERM');
-  const deadline = performance.now() + 40_000;
+  const deadline = performance.now() + patient(40_000);
   const areConnected = async () => (await fleet.api.sessions()).every(({ state }) => state === 'connected');
   while (!(await areConnected())) {
     if (performance.now() > deadline) throw new Error('not connected in time');
@@ -71,5 +72,5 @@ test('without an orchestrator they end by themselves', async () => {
   for (const pid of pids) while ((await startOf(pid)) !== null) await sleep(100);
   const tookMs = performance.now() - killedAt;
   expect(tookMs).toBeGreaterThan(10_000);
-  expect(tookMs).toBeLessThan(30_000);
-}, 120_000);
+  expect(tookMs).toBeLessThan(patient(30_000));
+});

@@ -8,6 +8,7 @@ import { FleetApi } from '../../demo/api.ts';
 import { type OrchestratorProcess, startOrchestrator } from '../../demo/orchestrator.ts';
 import { statusAnswer } from '../../src/protocol/inventory.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
+import { patient } from '../patience.ts';
 import { API_KEY, contacts, type E2eFleet, seenByPeople, startFleet, untilEnded } from './fleet.ts';
 
 const run = promisify(execFile);
@@ -21,7 +22,7 @@ beforeAll(async () => {
   vi.spyOn(console, 'warn').mockReturnValue(undefined);
   elsewhere = await mkdtemp(join(tmpdir(), 'flotilla-restored-'));
   fleet = await startFleet({ profiles: 3, proxies: 2 });
-}, 90_000);
+});
 afterAll(async () => {
   await other?.stop();
   await fleet?.stop();
@@ -41,7 +42,9 @@ async function call(url: string, method: string, path: string): Promise<unknown>
 
 const inventoryOf = async (url: string) => statusAnswer.parse(await call(url, 'GET', '/status')).inventory;
 
-test('a backup of a running fleet comes up elsewhere: sessions, pairings, bindings, and messages that were not sent', async () => {
+test('a backup of a running fleet comes up elsewhere: sessions, pairings, bindings, and messages that were not sent', {
+  timeout: patient(240_000),
+}, async () => {
   // Nobody's yet: only Redis knows of it.
   await fleet.api.upload('proxies', ['http://127.0.0.1:9']);
   const before = await fleet.api.sessions();
@@ -100,7 +103,7 @@ test('a backup of a running fleet comes up elsewhere: sessions, pairings, bindin
   for (const { name: who, phone } of people) expect(seen.get(phone), phone).toEqual([`Hello ${who}.`]);
   for (const { name: who, phone } of waiting) expect(seen.get(phone), phone).toEqual([`Later, ${who}.`]);
   expect(fleet.simulator.overview()).toMatchObject({ sharedIds: 0 });
-}, 240_000);
+});
 
 test('a backup that was cut off or changed is refused', async () => {
   const [name = ''] = await readdir(join(elsewhere, 'backups'));

@@ -18,4 +18,4 @@ test('the demo, smaller: everything is delivered, once, within the caps', async 
   const code = await new Promise((resolve) => child.once('exit', resolve));
   expect(output).toContain('40/40 delivered, 0 duplicates, no proxy above 4');
   expect(code).toBe(0);
-}, 90_000);
+});

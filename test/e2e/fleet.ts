@@ -7,6 +7,7 @@ import { FleetApi } from '../../demo/api.ts';
 import { type OrchestratorProcess, startOrchestrator } from '../../demo/orchestrator.ts';
 import { pairAll } from '../../demo/scanner.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
+import { patient } from '../patience.ts';
 
 export const API_KEY = 'end-to-end-api-key';
 
@@ -82,7 +83,7 @@ export async function startFleet(options: {
       simulator,
       expected: options.profiles,
       onConnected: () => undefined,
-      timeoutMs: 60_000,
+      timeoutMs: patient(60_000),
     });
   } catch (error) {
     await stop();
@@ -128,7 +129,7 @@ function childrenOf(parent: number): { pid: number; command: string }[] {
 
 /** Until every message of the job has been sent or has failed. A receipt may be lost with the worker that got it. */
 export async function untilEnded(fleet: E2eFleet, jobId: string, timeoutMs: number) {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = performance.now() + patient(timeoutMs);
   for (;;) {
     const job = await fleet.api.job(jobId).catch(() => null);
     if (job && job.totals.queued === 0) return job;

@@ -10,7 +10,7 @@ beforeAll(async () => {
   vi.spyOn(console, 'info').mockReturnValue(undefined);
   vi.spyOn(console, 'warn').mockReturnValue(undefined);
   fleet = await startFleet({ profiles: 4 });
-}, 90_000);
+});
 afterAll(() => fleet?.stop());
 
 async function everyoneGotItOnce(jobId: string, people: { name: string; phone: string }[]): Promise<void> {
@@ -38,7 +38,7 @@ test('workers killed while they send: every message arrives, once for people', a
     if (victim) process.kill(victim, 'SIGKILL');
   }
   await everyoneGotItOnce(jobId, people);
-}, 120_000);
+});
 
 // From just accepted, over expanding, queueing and sending, to waiting for the last receipts.
 test.each([0, 40, 150, 500])(
@@ -63,4 +63,4 @@ test('the orchestrator stopped in order in the middle of a job: the same', async
   await fleet.restart('SIGTERM');
   expect(performance.now() - startedAt).toBeLessThan(20_000);
   await everyoneGotItOnce(jobId, people);
-}, 120_000);
+});

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { patient } from '../patience.ts';
 import { API_KEY, contacts, type E2eFleet, seenByPeople, startFleet, untilEnded } from './fleet.ts';
 
 let fleet: E2eFleet;
@@ -8,7 +9,7 @@ beforeAll(async () => {
   vi.spyOn(console, 'info').mockReturnValue(undefined);
   vi.spyOn(console, 'warn').mockReturnValue(undefined);
   fleet = await startFleet({ profiles: 2 });
-}, 90_000);
+});
 afterAll(() => fleet?.stop());
 
 interface Seen {
@@ -21,7 +22,7 @@ interface Seen {
 async function eventsUntilMigrated(after: number, count: number): Promise<Seen[]> {
   const answer = await fetch(
     `${fleet.orchestrator.url}/api/events?type=session.migrated,session.qr&lastEventId=${after}`,
-    { headers: { 'x-api-key': API_KEY }, signal: AbortSignal.timeout(30_000) },
+    { headers: { 'x-api-key': API_KEY }, signal: AbortSignal.timeout(patient(30_000)) },
   );
   const seen: Seen[] = [];
   let rest = '';
@@ -72,4 +73,4 @@ test('sessions migrate while they send: no QR code, no message lost or doubled, 
   process.stdout.write(
     `without a connection: ${moved.map(({ data }) => `${data.offlineMs} ms`).join(', ')}\n`,
   );
-}, 120_000);
+});

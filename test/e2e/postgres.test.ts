@@ -19,7 +19,7 @@ describe.skipIf(binDir === null)('on Postgres (needs Debian’s postgresql)', ()
     postgres = await startPostgres(binDir ?? '');
     redis = await startRedis({ appendOnly: true });
     fleet = await startFleet({ profiles: 3, env: { DATABASE_URL: postgres.url, REDIS_URL: redis.url } });
-  }, 90_000);
+  });
   afterAll(async () => {
     await fleet?.stop();
     await redis?.stop();
@@ -35,7 +35,7 @@ describe.skipIf(binDir === null)('on Postgres (needs Debian’s postgresql)', ()
     const seen = seenByPeople(fleet.simulator);
     for (const { name, phone } of people) expect(seen.get(phone), phone).toEqual([`Hello ${name}.`]);
     expect((await fleet.api.tasks(jobId)).length).toBe(40);
-  }, 90_000);
+  });
 
   test('a Redis that comes back empty in the middle of a job: all of it arrives, once, from where each session was', async () => {
     const people = contacts(60, '57');
@@ -52,5 +52,5 @@ describe.skipIf(binDir === null)('on Postgres (needs Debian’s postgresql)', ()
     const admin = new Redis(redis.url);
     expect(await admin.hlen(keys.bindings)).toBe(3);
     admin.disconnect();
-  }, 90_000);
+  });
 });

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { z } from 'zod';
 import { listUpgradesAnswer, upgradeAnswer } from '../../src/protocol/upgrades.ts';
+import { patient } from '../patience.ts';
 import { API_KEY, contacts, type E2eFleet, seenByPeople, startFleet, untilEnded } from './fleet.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -16,7 +17,7 @@ beforeAll(async () => {
   const releases = join(fleet.dataDir, 'releases');
   await mkdir(releases);
   await symlink(ROOT, join(releases, 'next'));
-}, 90_000);
+});
 afterAll(() => fleet?.stop());
 
 async function call(method: string, path: string, body?: unknown): Promise<unknown> {
@@ -31,7 +32,7 @@ async function call(method: string, path: string, body?: unknown): Promise<unkno
 type Upgrade = z.infer<typeof upgradeAnswer>['upgrade'];
 
 async function until(id: string, check: (upgrade: Upgrade) => boolean): Promise<Upgrade> {
-  const deadline = performance.now() + 90_000;
+  const deadline = performance.now() + patient(90_000);
   for (;;) {
     // It is killed meanwhile, and does not answer then.
     const answer = await call('GET', `/api/upgrades/${id}`).catch(() => null);
@@ -43,7 +44,9 @@ async function until(id: string, check: (upgrade: Upgrade) => boolean): Promise<
   }
 }
 
-test('an upgrade while messages go out, with the orchestrator killed half-way: none lost, none doubled, no QR code', async () => {
+test('an upgrade while messages go out, with the orchestrator killed half-way: none lost, none doubled, no QR code', {
+  timeout: patient(240_000),
+}, async () => {
   const people = contacts(90, '56');
   const before = await fleet.api.sessions();
   const jobId = await fleet.api.postTexts(people, 'Hello {{name}}.');
@@ -74,5 +77,8 @@ test('an upgrade while messages go out, with the orchestrator killed half-way: n
   // And back again, with nothing but a word.
   await call('POST', `/api/upgrades/${upgrade.id}/rollback`);
   await until(upgrade.id, ({ state }) => state === 'rolled_back');
-  expect(await call('GET', '/api/upgrades')).toMatchObject({ image: 'built-in', workers: { 'built-in': 3 } });
-}, 240_000);
+  expect(await call('GET', '/api/upgrades')).toMatchObject({
+    image: 'built-in',
+    workers: { 'built-in': 3 },
+  });
+});

@@ -16,6 +16,7 @@ import {
 } from '@whiskeysockets/baileys';
 import { HttpsProxyAgent } from 'https-proxy-agent';
 import { SocksProxyAgent } from 'socks-proxy-agent';
+import { patient } from '../patience.ts';
 
 /** What a client has to know of the network that it talks to. */
 export interface ClientNetwork {
@@ -118,7 +119,7 @@ export class BaileysClient {
 
   /** Waits until `look` finds something. @throws Error after `timeoutMs`, naming what was waited for */
   async until<T>(what: string, look: () => T | undefined | false, timeoutMs = 8000): Promise<T> {
-    const limit = AbortSignal.timeout(timeoutMs);
+    const limit = AbortSignal.timeout(patient(timeoutMs));
     for (;;) {
       const found = look();
       if (found !== undefined && found !== false) return found;

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { patient } from '../patience.ts';
 import { makeBaseImage } from './docker-base-image.ts';
 import { removeAll, trimImages } from './engine-contents.ts';
 import { endProcessesOn } from './engine-leftovers.ts';
@@ -127,7 +128,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
     const running = run('/usr/bin/docker', ['-H', host, ...args], {
       env: { ...process.env, DOCKER_BUILDKIT: '1', DOCKER_CONFIG: runDir, ...options.env },
       maxBuffer: 64 * 1024 * 1024,
-      timeout: options.timeoutMs ?? 300_000,
+      timeout: patient(options.timeoutMs ?? 300_000),
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
     // One that reads nothing may have ended by now; how it ended is said by its exit code.
@@ -191,7 +192,10 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
       const present = await docker(identity).catch(() => '');
       if (present === (await from.docker(identity))) return;
       const pipe = `set -o pipefail; docker -H ${from.host} save ${image} | docker -H ${host} load`;
-      await run('bash', ['-c', pipe], { env: { ...process.env, PATH: '/usr/bin:/bin' }, timeout: 240_000 });
+      await run('bash', ['-c', pipe], {
+        env: { ...process.env, PATH: '/usr/bin:/bin' },
+        timeout: patient(240_000),
+      });
     },
     async stop() {
       try {
@@ -255,7 +259,7 @@ function spawnDaemon(
 }
 
 async function ready(socketPath: string, daemon: ChildProcess, logFile: string): Promise<void> {
-  const deadline = performance.now() + READY_TIMEOUT_MS;
+  const deadline = performance.now() + patient(READY_TIMEOUT_MS);
   while (performance.now() < deadline && daemon.exitCode === null) {
     if (await ping(socketPath)) return;
     await sleep(50);

@@ -18,6 +18,7 @@ import {
 import { composeInventory, type InventoryParts } from '../../src/orchestrator/compose-inventory.ts';
 import { composeOutbox } from '../../src/orchestrator/compose-outbox.ts';
 import { issueWorkerToken } from '../../src/orchestrator/http/worker-token.ts';
+import { patient } from '../patience.ts';
 import type { FleetBody } from './answers.ts';
 import { asManager, startTestServer, TEST_WEBHOOK_SECRET, type TestServer } from './http.ts';
 import { startRedis, type TestRedis } from './redis.ts';
@@ -191,7 +192,7 @@ export async function startFleetSandbox(options: SandboxOptions = {}): Promise<F
       if (!answer.ok) throw new Error(await answer.text());
     },
     async until(sessionId, ...states) {
-      const deadline = performance.now() + 30_000;
+      const deadline = performance.now() + patient(30_000);
       for (;;) {
         const { body } = await call('GET', `/api/sessions/${sessionId}`);
         if (states.includes(body.session?.state)) return body.session;
@@ -225,7 +226,7 @@ export async function startFleetSandbox(options: SandboxOptions = {}): Promise<F
 
 /** Waits until the check holds. */
 export async function eventually(check: () => Promise<boolean> | boolean, timeoutMs = 10_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = performance.now() + patient(timeoutMs);
   while (!(await check())) {
     if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${check.toString()}`);
     await systemClock.sleep(20);

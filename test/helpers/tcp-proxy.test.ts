@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { patient } from '../patience.ts';
 import { reset, startTcpProxy } from './tcp-proxy.ts';
 
 test('a delay that changes in the middle of a stream does not change the order of its bytes', async () => {
@@ -25,7 +26,7 @@ test('a delay that changes in the middle of a stream does not change the order o
       sent += `${piece};`;
       await sleep(3);
     }
-    await expect.poll(() => received.length, { timeout: 5000 }).toBe(sent.length);
+    await expect.poll(() => received.length, { timeout: patient(5000) }).toBe(sent.length);
     expect(received).toBe(sent);
   } finally {
     client.destroy();
@@ -39,7 +40,7 @@ test('a reset leaves nothing open, also of a connection that has just been ended
   const server = createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  await expect.poll(open, { timeout: 5000 }).toBe(0); // of the test before
+  await expect.poll(open, { timeout: patient(5000) }).toBe(0); // of the test before
   try {
     for (const isEnded of [false, true]) {
       const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
@@ -53,7 +54,7 @@ test('a reset leaves nothing open, also of a connection that has just been ended
       if (isEnded) socket.end();
       reset(socket);
       await closed;
-      await expect.poll(open, { timeout: 5000 }).toBe(0);
+      await expect.poll(open, { timeout: patient(5000) }).toBe(0);
     }
   } finally {
     server.close();

@@ -9,6 +9,7 @@ import { createHttpMetrics, type HttpMetrics } from '../../src/orchestrator/http
 import { createHttpServer } from '../../src/orchestrator/http/server.ts';
 import { issueWorkerToken, verifyWorkerToken } from '../../src/orchestrator/http/worker-token.ts';
 import { asManager, asWorker, TEST_API_KEY, TEST_WEBHOOK_SECRET } from '../helpers/http.ts';
+import { patient } from '../patience.ts';
 import { type OutboxHarness, startOutbox } from '../services/outbox/harness.ts';
 
 interface Way {
@@ -149,7 +150,7 @@ it('counts the same requests under the same names', async () => {
       .filter((line) => line.includes('/outbox/') && !line.includes('/enqueue'))
       .sort();
   // What is refused early is counted when the rest of its body has been read.
-  await vi.waitFor(async () => expect(await counted(hot)).toEqual(await counted(plain)), 5000);
+  await vi.waitFor(async () => expect(await counted(hot)).toEqual(await counted(plain)), patient(5000));
 });
 
 it('acknowledges and claims in one request', async () => {

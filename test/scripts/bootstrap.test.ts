@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '../../src/kernel/clock.ts';
+import { patient } from '../patience.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const COPIED = ['package.json', 'package-lock.json', '.npmrc', 'scripts', 'src'];
@@ -79,7 +80,9 @@ const PRINT_VERSIONS = [
 ];
 
 // The slow one (30 to 60 s): a fresh clone, as a stranger has it, on a machine with an older Node where there is one.
-test('from nothing: killed half-way, then twice at once, then at once', { timeout: 180_000 }, async () => {
+test('from nothing: killed half-way, then twice at once, then at once', {
+  timeout: patient(180_000),
+}, async () => {
   const node = olderNode() ?? process.execPath;
 
   const killed = start(['exec', 'node', ...PRINT_VERSIONS], { node });
@@ -145,7 +148,7 @@ test('a shell of npm that ends on SIGTERM takes the command along', async () => 
   expect(await shell.result).toMatchObject({ code: null, out: 'up\nasked to stop\n' });
 });
 
-test('offline it says so in one line, and what to do', { timeout: 60_000 }, async () => {
+test('offline it says so in one line, and what to do', { timeout: patient(60_000) }, async () => {
   const env = { npm_config_registry: 'http://127.0.0.1:9', npm_config_cache: join(dir, 'empty-cache') };
   const packages = await bootstrap(['exec', 'node', '-v'], { env });
   expect(packages.code).toBe(1);

@@ -71,6 +71,11 @@ test('what is said of a file that was repeated counts, and both are shown', asyn
   );
   expect(again).toContain('failed when repeated: red.test.ts > test 0');
   expect(lastLine(again)).toBe('4 passed, 1 failed');
+  const both = await say(
+    `0:${first}:${report({ testResults: [file('red.test.ts', ['failed', 'passed'])] })}:${green}`,
+  );
+  expect(both).toContain('failed when repeated: red.test.ts > test 0');
+  expect(lastLine(both)).toBe('5 passed, 0 failed');
   // A repetition that ends without a word heals nothing.
   expect(lastLine(await say(`1:${first}:${report('')}`))).toBe('4 passed, 1 failed');
 });

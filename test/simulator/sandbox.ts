@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, vi } from 'vitest';
 import type { SimulatorOptions } from '../../src/simulator/settings.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
 import { BaileysClient, type ClientOptions, pairedClient } from '../helpers/baileys-client.ts';
+import { patient } from '../patience.ts';
 
 /** A network for one test file, and the clients of each test, ended with it. */
 export interface Sandbox {
@@ -68,7 +69,7 @@ export function useSandbox(options: SimulatorOptions = {}): Sandbox {
       clients.push(client);
       return client;
     },
-    until: (what, look, timeoutMs = 5000) =>
+    until: (what, look, timeoutMs = patient(5000)) =>
       vi.waitFor(
         () => {
           if (!look()) throw new Error(`waited ${timeoutMs} ms for ${what}`);

@@ -30,7 +30,7 @@ export function fencingTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet 
       await eventually(() => isReady(swarm.manager, node), 40_000);
     }
     await fleet.whole();
-  }, 120_000);
+  });
   afterAll(() => {
     if (times.length > 0) process.stdout.write(`${times.join('\n')}\n`);
   });
@@ -101,7 +101,12 @@ export function fencingTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet 
       const { code } = (await answer.json()) as { code?: string };
       return `${path.split('?')[0]} ${answer.status} ${code}`;
     };
-    const event = { sessionId, type: 'PING', timestamp: new Date().toISOString(), data: { status: 'ALIVE' } };
+    const event = {
+      sessionId,
+      type: 'PING',
+      timestamp: new Date().toISOString(),
+      data: { status: 'ALIVE' },
+    };
     const set = { creds: { taken: 'over' }, keys: { session: { x: 'y' } } };
     const raw = '{"mode":"message"}';
     expect([
@@ -127,7 +132,7 @@ export function fencingTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet 
     await node.wall([]);
     await eventually(() => isReady(swarm.manager, node), 40_000);
     await inOrder();
-  }, 240_000);
+  });
 
   test('a drained node gives its workers away', async () => {
     const { node, there } = await busiest();
@@ -135,7 +140,7 @@ export function fencingTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet 
     await allReplaced('drain by Swarm', there);
     await swarm.manager.docker(['node', 'update', '--availability', 'active', node.name]);
     await inOrder();
-  }, 240_000);
+  });
 
   test('workers that outlive their killed engine end when they hear that they are replaced', async () => {
     const { node, there } = await busiest();
@@ -148,7 +153,7 @@ export function fencingTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet 
     await node.revive();
     await eventually(() => isReady(swarm.manager, node), 40_000);
     await inOrder();
-  }, 240_000);
+  });
 
   test('after a power-off the sessions are elsewhere, also when the machine is back', async () => {
     const { node, there } = await busiest();
@@ -160,7 +165,7 @@ export function fencingTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet 
     await node.revive();
     await eventually(() => isReady(swarm.manager, node), 40_000);
     await inOrder();
-  }, 240_000);
+  });
 }
 
 const running = async (pids: readonly number[]): Promise<number[]> => {

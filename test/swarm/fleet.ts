@@ -8,6 +8,7 @@ import { startOrchestrator } from '../../demo/orchestrator.ts';
 import { pairAll } from '../../demo/scanner.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
+import { patient } from '../patience.ts';
 import { GATEWAY, OUTSIDE } from './network.ts';
 import { CACHE_DIR, type SwarmNode } from './node.ts';
 import type { TestSwarm } from './swarm.ts';
@@ -123,7 +124,7 @@ export async function startSwarmFleet(
     );
     await api.upload('profiles', profiles);
     const expected = options.sessions;
-    await pairAll({ api, simulator, expected, onConnected: () => undefined, timeoutMs: 120_000 });
+    await pairAll({ api, simulator, expected, onConnected: () => undefined, timeoutMs: patient(120_000) });
     sessions = (await api.sessions()).map(({ id }) => id);
   } catch (error) {
     await stop();
@@ -164,7 +165,7 @@ export async function startSwarmFleet(
       // From now on: what was told before is of another one.
       const answer = await fetch(`${url}/api/events?type=session.migrated&sessionId=${sessionId}`, {
         headers: { 'x-api-key': API_KEY },
-        signal: AbortSignal.timeout(60_000),
+        signal: AbortSignal.timeout(patient(60_000)),
       });
       await begin();
       let text = '';

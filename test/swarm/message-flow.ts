@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { seenByPeople } from '../e2e/fleet.ts';
+import { patient } from '../patience.ts';
 import type { SwarmFleet } from './fleet.ts';
 
 const EVERY_MS = 250;
@@ -34,7 +35,7 @@ export class MessageFlow {
   async settle(): Promise<{ sent: number; wrong: string[] }> {
     this.#stopped = true;
     await this.#flowing;
-    const deadline = performance.now() + SETTLED_WITHIN_MS;
+    const deadline = performance.now() + patient(SETTLED_WITHIN_MS);
     for (const id of this.#jobs) {
       while ((await this.#fleet.api.job(id)).totals.queued > 0) {
         if (performance.now() > deadline) throw new Error(`job ${id} did not end in time`);

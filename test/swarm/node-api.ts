@@ -27,7 +27,7 @@ export function nodeTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet }):
     await flow?.settle().catch(() => undefined);
     flow = undefined;
     await given().fleet.whole();
-  }, 180_000);
+  });
   const nodes = async (): Promise<Node[]> =>
     ((await given().fleet.call('GET', '/api/nodes')).body as { nodes: Node[] }).nodes;
   const on = async (id: string): Promise<Node> => {
@@ -77,7 +77,7 @@ export function nodeTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet }):
     ]);
     // Nobody has all of them: it was spread.
     expect(Math.max(...found.map(({ sessions }) => sessions.length))).toBeLessThan(fleet.sessions.length);
-  }, 60_000);
+  });
 
   test('a session migrates while it sends, but not to a node that is closed', async () => {
     const { fleet, swarm } = given();
@@ -108,7 +108,7 @@ export function nodeTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet }):
     expect(looks).toBeGreaterThan(10);
     process.stdout.write(`migrated: ${moved.data.offlineMs} ms without a connection\n`);
     await settled(flowing);
-  }, 120_000);
+  });
 
   test('a drain by the API empties a node in order, and keeps it empty', async () => {
     const { fleet, swarm } = given();
@@ -131,7 +131,7 @@ export function nodeTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet }):
       expect(await post(`/api/nodes/${from.id}/uncordon`)).toBe('200');
     }
     expect(await on(from.id)).toMatchObject({ state: 'ready', closed: false, sessions: [] });
-  }, 180_000);
+  });
 
   test('a session starts where its constraints and its spread group want it', async () => {
     const { fleet, swarm } = given();
@@ -169,7 +169,7 @@ export function nodeTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet }):
         await swarm.manager.docker(['node', 'update', '--label-rm', 'zone', id]);
       await eventually(async () => (await fleet.api.sessions()).length === fleet.sessions.length, 60_000);
     }
-  }, 180_000);
+  });
 
   test('what the operators of the swarm have closed shows, and is theirs to open', async () => {
     const { manager } = given().swarm;
@@ -188,5 +188,5 @@ export function nodeTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet }):
       await manager.docker(['node', 'update', '--availability', 'active', node.id]);
     }
     await eventually(async () => (await on(node.id)).state === 'ready');
-  }, 60_000);
+  });
 }

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { makeBaseImage } from '../helpers/docker-base-image.ts';
 import { endProcessesOn } from '../helpers/engine-leftovers.ts';
 import { lockEngine } from '../helpers/engine-lock.ts';
+import { patient } from '../patience.ts';
 import { trimBuildCache } from './cache-limits.ts';
 import { addressOf, type NodeNetwork, nodeNetwork } from './network.ts';
 import { REGISTRY } from './registry.ts';
@@ -67,7 +68,7 @@ export async function startNode(number: number, { makesImages = true } = {}): Pr
     const running = run('/usr/bin/docker', ['-H', host, ...args], {
       env: { ...process.env, DOCKER_BUILDKIT: '1', DOCKER_CONFIG: runDir, ...options.env },
       maxBuffer: 64 * 1024 * 1024,
-      timeout: options.timeoutMs ?? 120_000,
+      timeout: patient(options.timeoutMs ?? 120_000),
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
     // It may have ended before it read anything.
@@ -185,7 +186,7 @@ function spawnDaemon(given: {
 }
 
 async function ready(docker: SwarmNode['docker'], daemon: ChildProcess, logFile: string): Promise<void> {
-  const deadline = performance.now() + READY_TIMEOUT_MS;
+  const deadline = performance.now() + patient(READY_TIMEOUT_MS);
   while (performance.now() < deadline && daemon.exitCode === null) {
     const up = await docker(['version'], { timeoutMs: 5000 }).then(
       () => true,

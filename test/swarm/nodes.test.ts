@@ -29,7 +29,7 @@ describe.skipIf(trouble !== null)(`three nodes${trouble === null ? '' : `, skipp
       await eventually(async () => (await swarm.manager.docker([...state, node.name])) === 'ready', 40_000);
     }
     await runtime.remove('moved');
-  }, 120_000);
+  });
   afterAll(async () => {
     for (const { sessionId } of (await runtime?.list()) ?? []) await runtime.remove(sessionId);
     await runtime?.close({ graceMs: 500 });

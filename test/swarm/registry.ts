@@ -3,6 +3,7 @@ import { accessSync, constants } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { patient } from '../patience.ts';
 import { forgetLargeRegistry } from './cache-limits.ts';
 import { GATEWAY } from './network.ts';
 
@@ -47,7 +48,7 @@ export async function startRegistry(dir: string): Promise<() => Promise<void>> {
     child.kill('SIGTERM');
     await exited;
   };
-  const deadline = performance.now() + READY_TIMEOUT_MS;
+  const deadline = performance.now() + patient(READY_TIMEOUT_MS);
   while (performance.now() < deadline && child.exitCode === null) {
     const answer = await fetch(`http://${REGISTRY}/v2/`, { signal: AbortSignal.timeout(1000) }).catch(
       () => null,

@@ -11,6 +11,7 @@ import { seenByPeople } from '../e2e/fleet.ts';
 import { engineTrouble } from '../helpers/docker-engine.ts';
 import { eventually } from '../helpers/fleet-sandbox.ts';
 import { startTcpProxy, type TcpProxy } from '../helpers/tcp-proxy.ts';
+import { patient } from '../patience.ts';
 import { GATEWAY, OUTSIDE } from './network.ts';
 import type { SwarmNode } from './node.ts';
 import { type Stack, startStack } from './stack.ts';
@@ -54,7 +55,9 @@ describe.skipIf(trouble !== null)(`the stack${trouble === null ? '' : `, skipped
   const workers = async (): Promise<string[]> =>
     (await stack.first.docker(['ps', '-q', '--filter', 'label=flotilla.session'])).split('\n').sort();
 
-  test('as the page tells to prepare it: it gets healthy, starts a worker, and that one delivers', async () => {
+  test('as the page tells to prepare it: it gets healthy, starts a worker, and that one delivers', {
+    timeout: patient(400_000),
+  }, async () => {
     const password = randomBytes(12).toString('hex');
     const [apiKey, databasePassword] = [randomBytes(12).toString('hex'), randomBytes(12).toString('hex')];
     const secrets = {
@@ -80,7 +83,7 @@ describe.skipIf(trouble !== null)(`the stack${trouble === null ? '' : `, skipped
 
       const api = new FleetApi(url, apiKey);
       const pair = (expected: number) =>
-        pairAll({ api, simulator, expected, onConnected: () => undefined, timeoutMs: 60_000 });
+        pairAll({ api, simulator, expected, onConnected: () => undefined, timeoutMs: patient(60_000) });
       await api.upload(
         'proxies',
         simulator.proxies.map((proxy) => proxy.url),
@@ -251,5 +254,5 @@ describe.skipIf(trouble !== null)(`the stack${trouble === null ? '' : `, skipped
         `two orchestrators: the other one led after ${Math.round(tookMs)} ms; ${accepted.size} messages; ${Math.round(wholeMs / 1000)} s in all\n`,
       );
     }
-  }, 400_000);
+  });
 });

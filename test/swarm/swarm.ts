@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { patient } from '../patience.ts';
 import { removeOlderImages } from './cache-limits.ts';
 import { CACHE_DIR, type SwarmNode, startNode } from './node.ts';
 import { registryTrouble, startRegistry } from './registry.ts';
@@ -80,5 +81,5 @@ export async function giveImage(from: SwarmNode, to: SwarmNode, image: string): 
   const id = ['images', '-q', '--no-trunc', image];
   if ((await from.docker(id)) === (await to.docker(id).catch(() => ''))) return;
   const pipe = `set -o pipefail; /usr/bin/docker -H '${from.host}' save ${image} | /usr/bin/docker -H '${to.host}' load -q`;
-  await run('bash', ['-c', pipe], { timeout: 300_000 });
+  await run('bash', ['-c', pipe], { timeout: patient(300_000) });
 }

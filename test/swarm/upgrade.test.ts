@@ -102,7 +102,7 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
     expect(after[canary]?.image).toBe(idOf[STAND_IN.old]);
     expect(after[canary]?.id).not.toBe(before[canary]?.id);
     for (const id of ids.filter((each) => each !== canary)) expect(after[id]).toEqual(before[id]);
-  }, 120_000);
+  });
 
   test('a good image goes on from its canary, holds still while it is paused, and goes back when told to', async () => {
     const before = await containers();
@@ -137,5 +137,5 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
     expect(await imagesThere()).toEqual(all(ids, idOf[STAND_IN.old]));
     expect(await starts(box)).toEqual(all(ids, 3));
     await Promise.all(ids.map((each) => box.until(each, 'connected')));
-  }, 180_000);
+  });
 });

@@ -8,6 +8,7 @@ import { loadProvider } from '../../src/worker/providers/registry.ts';
 import { silenceConsole } from '../../src/worker/silence-console.ts';
 import { Worker, type WorkerDeps } from '../../src/worker/worker.ts';
 import type { WorkerOrchestrator } from '../helpers/worker-orchestrator.ts';
+import { patient } from '../patience.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 
@@ -120,7 +121,7 @@ export function spawnWorker(env: Record<string, string>, moreFlags: string[] = [
 export async function until(what: string, condition: () => boolean, timeoutMs = 15_000): Promise<void> {
   const start = performance.now();
   while (!condition()) {
-    if (performance.now() - start > timeoutMs) throw new Error(`waited in vain: ${what}`);
+    if (performance.now() - start > patient(timeoutMs)) throw new Error(`waited in vain: ${what}`);
     await systemClock.sleep(20);
   }
 }

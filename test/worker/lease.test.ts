@@ -7,6 +7,7 @@ import { OrchestratorHttp } from '../../src/worker/orchestrator-http.ts';
 import type { WhatsAppProvider } from '../../src/worker/providers/provider.ts';
 import { SendLoop } from '../../src/worker/send-loop.ts';
 import { TEST_WEBHOOK_SECRET } from '../helpers/http.ts';
+import { patient } from '../patience.ts';
 import { type OutboxHarness, startOutbox } from '../services/outbox/harness.ts';
 
 const LEASE_MS = 2500;
@@ -60,14 +61,14 @@ test('the worker extends the lease of what it is sending for as long as that tak
     tasks: ['a', 'b'].map((taskId) => ({ taskId, mode: 'message', to: '972501234567', text: taskId })),
   });
   loop.start();
-  await expect.poll(() => sent, { timeout: 5000 }).toEqual(['a']);
+  await expect.poll(() => sent, { timeout: patient(5000) }).toEqual(['a']);
   // Whoever asks meanwhile would be given it as soon as the lease had run out.
   const other = await h.work(S, `claim?timeout=${Math.ceil((2 * LEASE_MS) / 1000)}`);
   expect(other.body.task).toBeNull();
   goOut();
-  await expect.poll(() => sent, { timeout: 5000 }).toEqual(['a', 'b']);
+  await expect.poll(() => sent, { timeout: patient(5000) }).toEqual(['a', 'b']);
   await expect
-    .poll(() => h.outbox.status(S), { timeout: 5000 })
+    .poll(() => h.outbox.status(S), { timeout: patient(5000) })
     .toMatchObject({ queued: 0, processing: 0, dead: 0 });
   await h.follower.drain();
   const rows = await h.database.db.selectFrom('tasks').select(['id', 'attempts']).orderBy('id').execute();
@@ -75,4 +76,4 @@ test('the worker extends the lease of what it is sending for as long as that tak
     { id: 'a', attempts: 1 },
     { id: 'b', attempts: 1 },
   ]);
-}, 30_000);
+});

@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../src/kernel/clock.ts';
 import { makeHostCertificates } from '../../src/simulator/keys/certificate.ts';
+import { patient } from '../patience.ts';
 
 const CHILD = join(import.meta.dirname, 'fixtures', 'three-ways-out.ts');
 const certificates = makeHostCertificates('127.0.0.1', systemClock.nowMs());
@@ -75,7 +76,7 @@ test.each([
     process.execPath,
     [CHILD, url(), `https://127.0.0.1:${portOf(target)}/`, caFile],
     // Who runs an https proxy with a certificate of his own makes it known to Node in this way.
-    { env: { PATH: process.env.PATH, NODE_EXTRA_CA_CERTS: caFile }, timeout: 15_000 },
+    { env: { PATH: process.env.PATH, NODE_EXTRA_CA_CERTS: caFile }, timeout: patient(15_000) },
   );
   expect(stdout).toBe('ok,ok,ok');
   expect(tunnels).toEqual([credentials, credentials, credentials]);

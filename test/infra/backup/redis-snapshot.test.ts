@@ -50,7 +50,7 @@ test('a copy of a server that is written to starts as a server of our own, with 
   await restored.set('new', 'here');
   restored.disconnect();
   await copy.stop();
-}, 60_000);
+});
 
 test('a wrong password, no server, and something else that listens are told in one line', async () => {
   const source = await startRedis();

@@ -5,6 +5,7 @@ import { systemClock } from '../../../src/kernel/clock.ts';
 import { silentLogger } from '../../../src/kernel/log.ts';
 import { createRetention } from '../../../src/services/retention/retention.ts';
 import { databaseEngines } from '../../conformance/databases.ts';
+import { patient } from '../../patience.ts';
 
 const OLD = '2026-01-01T00:00:00.000Z';
 const CUT = '2026-02-01T00:00:00.000Z';
@@ -92,7 +93,7 @@ describe.each(databaseEngines())('retention on $name', (engine) => {
       const pass = async (rows: number, days: number, expected: string[]) => {
         const retention = service(rows, days);
         await retention.start();
-        await expect.poll(left, { timeout: 10_000 }).toEqual(expected);
+        await expect.poll(left, { timeout: patient(10_000) }).toEqual(expected);
         await retention.stop();
       };
       await pass(100, 5.5, ['t1', 't2', 't3', 't4', 't5']);

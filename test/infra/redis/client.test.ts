@@ -30,4 +30,4 @@ test('a server that loads its data is used as soon as it is done', async () => {
     redis.disconnect();
     server.close();
   }
-}, 20_000);
+});

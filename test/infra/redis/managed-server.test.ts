@@ -13,6 +13,7 @@ import {
 import { findOnPath } from '../../../src/infra/redis/server-binary.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
 import { silentLogger } from '../../../src/kernel/log.ts';
+import { patient } from '../../patience.ts';
 
 const CACHE_DIR = join(import.meta.dirname, '..', '..', '..', '.cache');
 const searchPath = process.env.PATH ?? '';
@@ -60,7 +61,7 @@ const alive = (pid: number): boolean => {
 const until = async (condition: () => boolean, withinMs: number): Promise<number> => {
   const start = performance.now();
   while (!condition()) {
-    if (performance.now() - start > withinMs) throw new Error(`not within ${withinMs} ms`);
+    if (performance.now() - start > patient(withinMs)) throw new Error(`not within ${withinMs} ms`);
     await systemClock.sleep(10);
   }
   return performance.now() - start;

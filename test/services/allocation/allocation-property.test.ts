@@ -18,6 +18,7 @@ import {
   startInventory,
   wanting,
 } from '../../infra/redis/inventory-harness.ts';
+import { patient } from '../../patience.ts';
 
 const PROXIES = [1, 2, 3].map(proxyLine);
 const PHONES = ['972501111111', '972502222222'];
@@ -158,7 +159,7 @@ async function activeRows(): Promise<Record<string, unknown>[]> {
 }
 
 test('whatever comes, and at once: every invariant holds after every batch', {
-  timeout: 60_000,
+  timeout: patient(60_000),
 }, async () => {
   const batches = fc.array(fc.array(step, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 25 });
   await fc.assert(
@@ -206,7 +207,7 @@ const meddling = fc.oneof(
 );
 
 test('whatever somebody does to the keys by hand: a reconcile pass puts it right', {
-  timeout: 60_000,
+  timeout: patient(60_000),
 }, async () => {
   await fc.assert(
     fc.asyncProperty(

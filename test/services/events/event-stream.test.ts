@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type FleetSandbox, startFleetSandbox } from '../../helpers/fleet-sandbox.ts';
+import { patient } from '../../patience.ts';
 
 let box: FleetSandbox;
 beforeAll(async () => {
@@ -24,7 +25,7 @@ async function read(query: string, count: number, lastEventId?: number): Promise
       'x-api-key': 'test-api-key',
       ...(lastEventId === undefined ? {} : { 'last-event-id': String(lastEventId) }),
     },
-    signal: AbortSignal.any([stop.signal, AbortSignal.timeout(8000)]),
+    signal: AbortSignal.any([stop.signal, AbortSignal.timeout(patient(8000))]),
   });
   expect(answer.headers.get('content-type')).toContain('text/event-stream');
   const seen: Seen[] = [];

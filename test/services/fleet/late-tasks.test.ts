@@ -3,9 +3,10 @@ import { createDeletedSessions } from '../../../src/infra/redis/deleted-sessions
 import { systemClock } from '../../../src/kernel/clock.ts';
 import { silentLogger } from '../../../src/kernel/log.ts';
 import { createLateTasks } from '../../../src/services/fleet/late-tasks.ts';
+import { patient } from '../../patience.ts';
 import { type OutboxHarness, startOutbox } from '../outbox/harness.ts';
 
-const POLL = { timeout: 8000 };
+const POLL = { timeout: patient(8000) };
 
 let h: OutboxHarness;
 let service: ReturnType<typeof createLateTasks>;

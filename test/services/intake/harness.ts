@@ -17,6 +17,7 @@ import {
 import { composeOutbox, type OutboxParts } from '../../../src/orchestrator/compose-outbox.ts';
 import { asWorker, startTestServer, type TestServer } from '../../helpers/http.ts';
 import { startRedis, type TestRedis } from '../../helpers/redis.ts';
+import { patient } from '../../patience.ts';
 
 export interface Harness {
   readonly redisServer: TestRedis;
@@ -159,7 +160,7 @@ export async function until<T>(
   isThere: (value: T) => boolean,
   withinMs = 10_000,
 ): Promise<T> {
-  const deadline = systemClock.monotonicMs() + withinMs;
+  const deadline = systemClock.monotonicMs() + patient(withinMs);
   for (;;) {
     const value = await look();
     if (isThere(value)) return value;

@@ -43,7 +43,7 @@ it('goes on after Redis was away in the middle of a job', async () => {
   expect(new Set(box.map(({ taskId }) => taskId)).size).toBe(8000);
   expect(box).toHaveLength(8000);
   expect((await api.job(id)).totals.queued).toBe(8000);
-}, 40_000);
+});
 
 it('refuses a job that it cannot store, and keeps nothing of it', async () => {
   await h.database.close();

@@ -4,6 +4,7 @@ import { MemoryGuard } from '../../../src/infra/redis/memory-guard.ts';
 import { ScriptRunner } from '../../../src/infra/redis/scripts.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
 import { silentLogger } from '../../../src/kernel/log.ts';
+import { patient } from '../../patience.ts';
 import { startOutbox } from './harness.ts';
 
 const body = (taskId: string) => ({ mode: 'message', to: '972501234567', text: 'hi', taskId });
@@ -36,7 +37,7 @@ test('above 80 % of maxmemory enqueues are refused, while claims, nacks and acks
     const used = Number(/^used_memory:(\d+)/m.exec(await h.redis.info('memory'))?.[1]);
     await h.redis.config('SET', 'maxmemory', String(Math.round(used / 0.9)));
     await expect
-      .poll(async () => await h.manage('POST', path, body('c')), { timeout: 3000 })
+      .poll(async () => await h.manage('POST', path, body('c')), { timeout: patient(3000) })
       .toMatchObject({ status: 503, body: { code: 'redis_full' } });
 
     // Even beyond the limit, where Redis itself refuses what makes it grow.
@@ -60,7 +61,7 @@ test('above 80 % of maxmemory enqueues are refused, while claims, nacks and acks
 
     await h.redis.config('SET', 'maxmemory', '0');
     await expect
-      .poll(async () => (await h.manage('POST', path, body('d'))).status, { timeout: 3000 })
+      .poll(async () => (await h.manage('POST', path, body('d'))).status, { timeout: patient(3000) })
       .toBe(200);
   } finally {
     await h.stop();
@@ -78,7 +79,9 @@ test('who enqueues after a silence is told what is true now, not what was true b
     const looked = async () => {
       const from = await looks();
       let asked = 0;
-      await expect.poll(async () => (await looks()) - from - ++asked, { timeout: 5000 }).toBeGreaterThan(1);
+      await expect
+        .poll(async () => (await looks()) - from - ++asked, { timeout: patient(5000) })
+        .toBeGreaterThan(1);
     };
     await h.redis.config('SET', 'maxmemory', String(Math.round(used / 0.9)));
     await looked();

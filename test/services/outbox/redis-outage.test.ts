@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { keys } from '../../../src/infra/redis/keys.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
+import { patient } from '../../patience.ts';
 import { startOutbox } from './harness.ts';
 
 const body = (taskId: string) => ({ mode: 'message', to: '972501234567', text: 'hi', taskId });
@@ -27,7 +28,7 @@ test('Redis restarts in the middle: polls outlast it, nothing hangs, nothing is 
 
     // The worker says again what was not answered.
     await expect
-      .poll(async () => (await h.work('s1', 'ack', { body: { raw } })).status, { timeout: 8000 })
+      .poll(async () => (await h.work('s1', 'ack', { body: { raw } })).status, { timeout: patient(8000) })
       .toBe(200);
     expect((await h.manage('POST', '/api/sessions/s1/outbox/enqueue', body('c'))).body).toMatchObject({
       queued: 2,
@@ -67,7 +68,9 @@ test('a Redis that stands still is answered with 503, and carries on afterwards'
     h.redisServer.resume();
     // What the server did when it woke is repeated, not done twice.
     await expect
-      .poll(async () => (await h.work('s1', 'claim?timeout=1', { request: 'r1' })).body, { timeout: 8000 })
+      .poll(async () => (await h.work('s1', 'claim?timeout=1', { request: 'r1' })).body, {
+        timeout: patient(8000),
+      })
       .toMatchObject({ task: { taskId: 'a' }, attempt: 1 });
     expect((await h.manage('POST', '/api/sessions/s1/outbox/enqueue', body('b'))).status).toBe(200);
     expect(await h.redis.llen(keys.outbox('s1'))).toBe(1);

@@ -4,10 +4,11 @@ import { keys } from '../../../src/infra/redis/keys.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
 import { silentLogger } from '../../../src/kernel/log.ts';
 import { Restoration } from '../../../src/services/restoration/restoration.ts';
+import { patient } from '../../patience.ts';
 import { type LossHarness, startLoss } from './harness.ts';
 
 const NEVER_MS = 3_600_000;
-const SOON = { timeout: 10_000, interval: 20 };
+const SOON = { timeout: patient(10_000), interval: 20 };
 
 let h: LossHarness;
 let restoration: Restoration;
@@ -77,7 +78,7 @@ test('the right to restore is kept for as long as the work takes', async () => {
   const left: number[] = [];
   const slow = {
     async restore() {
-      const until = performance.now() + 20_000;
+      const until = performance.now() + patient(20_000);
       // Renewed: it has more time left than before.
       while ((left.at(-1) ?? 0) <= (left.at(-2) ?? left.at(-1) ?? 0) && performance.now() < until) {
         left.push(await h.redis.pttl(keys.restorer));
@@ -93,8 +94,8 @@ test('the right to restore is kept for as long as the work takes', async () => {
     clock: systemClock,
     log: silentLogger,
   });
-  expect(await long.pass(AbortSignal.timeout(30_000))).toBe(true);
+  expect(await long.pass(AbortSignal.timeout(patient(30_000)))).toBe(true);
   expect(left.at(-1)).toBeGreaterThan(left.at(-2) ?? 0);
-}, 40_000);
+});
 
 const request = { sessionId: 's1', phone: null, profile: null, pinnedProxy: null, direct: true };

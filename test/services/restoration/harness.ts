@@ -14,6 +14,7 @@ import { composeOutbox, type OutboxParts } from '../../../src/orchestrator/compo
 import { Restoration } from '../../../src/services/restoration/restoration.ts';
 import { startRedis, type TestRedis } from '../../helpers/redis.ts';
 import { copyLog, putLogBack } from '../../helpers/redis-log.ts';
+import { patient } from '../../patience.ts';
 
 /** Outboxes and bindings behind the fence, on a Redis that can be made to lose its data. Nothing runs by itself. */
 export interface LossHarness extends OutboxParts, Pick<InventoryParts, 'allocation' | 'inventory'> {
@@ -110,7 +111,7 @@ export async function startLoss(): Promise<LossHarness> {
     hear,
     async restore() {
       await hear().catch(() => undefined); // its own recovery is refused as long as nothing is settled
-      return await restoration.pass(AbortSignal.timeout(10_000));
+      return await restoration.pass(AbortSignal.timeout(patient(10_000)));
     },
     restorer,
     async remember() {

@@ -153,7 +153,7 @@ test('messages that fail on the new release stop the upgrade, those to nobody do
   expect((await untilState(box, body.upgrade.id, 'failed')).reason).toContain(
     '2 of its messages have failed',
   );
-}, 60_000);
+});
 
 test('pause holds it, resume goes on, a failure can be tried again', async () => {
   const box = await start(4);
@@ -189,7 +189,7 @@ test('pause holds it, resume goes on, a failure can be tried again', async () =>
   await untilState(box, missing.body.upgrade.id, 'rolled_back');
   expect(await images(box)).toEqual(all(box.ids, 'good'));
   expect((await box.call('GET', '/api/upgrades')).body.image).toBe('good');
-}, 90_000);
+});
 
 test('the same again is the same; two at once are one and a conflict; what cannot be is refused', async () => {
   const box = await start(2);

@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { asWorker } from '../../helpers/http.ts';
 import { isSigned, startReceiver } from '../../helpers/webhook-receiver.ts';
+import { patient } from '../../patience.ts';
 import { numbers, startWebhooks, upTo, type WebhookHarness } from './harness.ts';
 
-const SOON = { timeout: 15_000, interval: 20 };
+const SOON = { timeout: patient(15_000), interval: 20 };
 let h: WebhookHarness;
 let receiver: Awaited<ReturnType<typeof startReceiver>>;
 beforeEach(async () => {
@@ -107,7 +108,7 @@ test('a receiver that is away for a while gets everything, in order per session,
   }
   const ids = receiver.taken.map(({ headers }) => headers['webhook-id']);
   expect(new Set(ids).size).toBe(58);
-}, 40_000);
+});
 
 test('errors are tried again under the same id, and hold up what comes behind in their session alone', async () => {
   await h.session('bad', `${receiver.url}/bad`);
@@ -127,7 +128,7 @@ test('errors are tried again under the same id, and hold up what comes behind in
   expect(numbers(bad)).toEqual([0, 0, 0, 1]);
   expect(new Set(bad.slice(0, 3).map(({ headers }) => headers['webhook-id'])).size).toBe(1);
   expect(numbers(receiver.taken.filter(({ path }) => path === '/good'))).toEqual([0, 1]);
-}, 30_000);
+});
 
 test('one that hangs is given up after the time, and delays nobody else', async () => {
   const slow = await startReceiver();
@@ -150,4 +151,4 @@ test('one that hangs is given up after the time, and delays nobody else', async 
     await h.stop();
     await slow.stop();
   }
-}, 40_000);
+});

@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Logger, silentLogger } from '../../../src/kernel/log.ts';
 import { startReceiver } from '../../helpers/webhook-receiver.ts';
+import { patient } from '../../patience.ts';
 import { numbers, startWebhooks, upTo, type WebhookHarness } from './harness.ts';
 
-const SOON = { timeout: 15_000, interval: 20 };
+const SOON = { timeout: patient(15_000), interval: 20 };
 let h: WebhookHarness;
 let receiver: Awaited<ReturnType<typeof startReceiver>>;
 beforeEach(async () => {
@@ -45,8 +46,10 @@ describe('what is given up', () => {
     receiver.answer = 204;
     const replay = await h.call('POST', '/api/sessions/s1/webhook/dead/replay');
     expect(replay.body).toEqual({ status: 'ok', replayed: 3 });
-    await expect.poll(() => numbers(receiver.taken), { ...SOON, timeout: 20_000 }).toEqual([0, 1, 2]);
-  }, 40_000);
+    await expect
+      .poll(() => numbers(receiver.taken), { ...SOON, timeout: patient(20_000) })
+      .toEqual([0, 1, 2]);
+  });
 
   test('because this very event is refused lets the next one through', async () => {
     receiver.answer = (received, res) => {
@@ -75,7 +78,7 @@ describe('what is given up', () => {
     // Neither the address nor the message is in the log.
     expect(JSON.stringify(lines)).toContain('given up');
     expect(JSON.stringify(lines)).not.toMatch(/972501234567|127\.0\.0\.1|http:/);
-  }, 30_000);
+  });
 });
 
 describe('an address', () => {
@@ -122,7 +125,7 @@ describe('an address', () => {
     await expect.poll(() => numbers(receiver.taken), SOON).toEqual([0, 1, 3]);
     expect((await h.call('PUT', '/api/sessions/none/webhook', { url })).status).toBe(404);
     expect((await h.call('PUT', '/api/sessions/s1/webhook', { url: 'ftp://x' })).status).toBe(400);
-  }, 30_000);
+  });
 });
 
 test('a deleted session tells nothing more', async () => {
@@ -141,7 +144,7 @@ test('a deleted session tells nothing more', async () => {
   await expect.poll(h.rows, SOON).toEqual({ waiting: 4, dead: 0 });
   await new Promise((resolve) => setTimeout(resolve, 1500));
   expect(numbers(receiver.taken)).toEqual([0]);
-}, 30_000);
+});
 
 describe('two that could deliver', () => {
   test('deliver each event once; the second goes on when the first has stopped', async () => {
@@ -168,7 +171,7 @@ describe('two that could deliver', () => {
     for (const id of ['s1', 's2']) {
       expect(numbers(receiver.taken.filter(({ path }) => path === `/${id}`))).toEqual(upTo(40));
     }
-  }, 40_000);
+  });
 
   test('a Redis that comes back with nothing has taken no event along', async () => {
     receiver.answer = 500;
@@ -178,6 +181,6 @@ describe('two that could deliver', () => {
     await expect.poll(() => receiver.all.length, SOON).toBeGreaterThan(0);
     await h.server.restart({ keepData: false });
     receiver.answer = 204;
-    await expect.poll(() => numbers(receiver.taken), { ...SOON, timeout: 30_000 }).toEqual(upTo(10));
-  }, 60_000);
+    await expect.poll(() => numbers(receiver.taken), { ...SOON, timeout: patient(30_000) }).toEqual(upTo(10));
+  });
 });
