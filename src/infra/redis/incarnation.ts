@@ -3,6 +3,7 @@ import { unavailable } from '../../kernel/errors.ts';
 import { newId } from '../../kernel/ids.ts';
 import type { Incarnations } from '../../services/restoration/ports.ts';
 import { keys } from './keys.ts';
+import { ScriptRunner } from './scripts.ts';
 
 /** Another text after each start of the Redis server that is talked to. */
 export async function redisIncarnation(redis: Redis): Promise<string> {
@@ -23,6 +24,7 @@ const RESTORER_MS = 10_000;
 export class IncarnationFence implements Incarnations {
   readonly #redis: Redis;
   readonly #holder: string;
+  readonly #scripts: ScriptRunner;
   #settled: string | undefined;
   #checking: Promise<string> | undefined;
   readonly #doubting = new Set<() => void>();
@@ -33,6 +35,7 @@ export class IncarnationFence implements Incarnations {
    */
   constructor(redis: Redis, place?: string) {
     this.#redis = redis;
+    this.#scripts = new ScriptRunner(redis);
     this.#holder = place ?? newId('restorer');
   }
 
@@ -69,17 +72,14 @@ export class IncarnationFence implements Incarnations {
   }
 
   async lead(): Promise<boolean> {
-    const taken = await this.#redis.set(keys.restorer, this.#holder, 'PX', RESTORER_MS, 'NX');
-    if (taken === 'OK') return true;
-    if ((await this.#redis.get(keys.restorer)) !== this.#holder) return false;
-    await this.#redis.pexpire(keys.restorer, RESTORER_MS);
-    return true;
+    return (await this.#scripts.run('lease-hold', [keys.restorer], [this.#holder, RESTORER_MS])) === 1;
   }
 
-  async settle(runId: string): Promise<void> {
-    await this.#redis.set(keys.incarnation, runId);
-    await this.#redis.del(keys.restorer);
+  async settle(runId: string): Promise<boolean> {
+    const of = [keys.restorer, keys.incarnation];
+    if ((await this.#scripts.run('restore-settle', of, [this.#holder, runId])) !== 1) return false;
     await this.#ask();
+    return true;
   }
 
   async rewriteLog(): Promise<void> {

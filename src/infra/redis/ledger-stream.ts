@@ -23,11 +23,11 @@ export class RedisLedgerStream implements LedgerStream {
   }
 
   async lead(forMs: number): Promise<boolean> {
-    return (await this.#scripts.run('ledger-lead', [keys.ledgerFollower], [this.#name, forMs])) === 1;
+    return (await this.#scripts.run('lease-hold', [keys.ledgerFollower], [this.#name, forMs])) === 1;
   }
 
   async resign(): Promise<void> {
-    await this.#scripts.run('ledger-lead', [keys.ledgerFollower], [this.#name, 0]);
+    await this.#scripts.run('lease-hold', [keys.ledgerFollower], [this.#name, 0]);
   }
 
   async read(

@@ -3,9 +3,16 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Redis } from 'ioredis';
 import { unavailable } from '../../kernel/errors.ts';
-import type { IncarnationFence } from './incarnation.ts';
 
 const SCRIPT_DIR = fileURLToPath(new URL('./scripts/', import.meta.url));
+
+/** Knows whether the data of the present server can be relied on; see `IncarnationFence`. */
+export interface ScriptFence {
+  /** The run id that was found settled last. */
+  readonly settled: string | undefined;
+  /** Asks the server. @throws FlotillaError `redis_restoring` */
+  check(): Promise<string>;
+}
 
 type ScriptArgument = string | number | Buffer;
 
@@ -19,7 +26,7 @@ const UNFENCED = new Set([
   'outbox-locate',
   'outbox-ready',
   'heartbeat-beat',
-  'ledger-lead',
+  'lease-hold',
   'mailbox-post',
   'move-change',
   'restore-tasks',
@@ -27,6 +34,7 @@ const UNFENCED = new Set([
   'restore-epoch',
   'restore-binding',
   'restore-mark',
+  'restore-settle',
   'restore-piece',
   'restore-dead',
   'restore-delay',
@@ -44,14 +52,14 @@ const UNFENCED = new Set([
  */
 export class ScriptRunner {
   readonly #redis: Redis;
-  readonly #fence: IncarnationFence | undefined;
+  readonly #fence: ScriptFence | undefined;
   readonly #sources: ReadonlyMap<string, string>;
   #digests = new Map<string, string>();
   #digestsOf: string | undefined;
   readonly #digestsAnywhere = new Map<string, string>();
   readonly #loading = new Map<string, Promise<void>>();
 
-  constructor(redis: Redis, fence?: IncarnationFence) {
+  constructor(redis: Redis, fence?: ScriptFence) {
     this.#redis = redis;
     this.#fence = fence;
     this.#sources = loadScripts();
@@ -92,7 +100,7 @@ export class ScriptRunner {
   }
 
   async #runFenced(
-    fence: IncarnationFence,
+    fence: ScriptFence,
     name: string,
     scriptKeys: readonly string[],
     args: readonly ScriptArgument[],

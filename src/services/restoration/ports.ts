@@ -8,8 +8,8 @@ export interface Incarnations {
   onDoubt(listener: () => void): () => void;
   /** Takes or renews the right to restore. */
   lead(): Promise<boolean>;
-  /** Opens the server for everybody. */
-  settle(runId: string): Promise<void>;
+  /** Opens the server for everybody. @returns false, and it stays closed, if another process restores by now */
+  settle(runId: string): Promise<boolean>;
   /** Has the server write its log anew, in the background; nothing where it keeps none. */
   rewriteLog(): Promise<void>;
 }

@@ -93,7 +93,7 @@ export class Restoration implements Service {
     await this.#leading(signal, async (led) => {
       for (const part of parts) changed += await part.restore(runId, led);
     });
-    await incarnations.settle(runId);
+    if (!(await incarnations.settle(runId))) return false;
     const tookMs = Math.round(clock.monotonicMs() - startedAt);
     if (changed > 0) log.warn({ changed, tookMs }, 'Redis had lost data; it was put back from the database');
     else log.info({ tookMs }, 'Redis was started anew; nothing was lost');
@@ -108,11 +108,12 @@ export class Restoration implements Service {
     const renew = async (): Promise<void> => {
       while (!over.signal.aborted) {
         await clock.sleep(RENEW_MS, over.signal);
-        if (!(await incarnations.lead())) over.abort(new Error('another process restores'));
+        // Without an answer from the server the work does not get on either, and may be with the next one.
+        const leads = await incarnations.lead().catch(() => true);
+        if (!leads) over.abort(new Error('another process restores'));
       }
     };
-    // Without an answer from the server the work does not get on either.
-    const renewing = renew().catch(() => undefined);
+    const renewing = renew().catch(() => undefined); // the end of its last wait
     try {
       await work(AbortSignal.any([signal, over.signal]));
     } finally {

@@ -56,7 +56,7 @@ test('above 80 % of maxmemory enqueues are refused, while claims, nacks and acks
     const [leads] = (await scripts.run('leader-acquire', [keys.runnerLeader], me)) as number[];
     expect(leads).toBeGreaterThan(0);
     expect(await scripts.run('heartbeat-beat', [keys.heartbeats], ['s1'])).toBe(1);
-    expect(await scripts.run('ledger-lead', [keys.ledgerFollower], ['me', 0])).toBe(0);
+    expect(await scripts.run('lease-hold', [keys.ledgerFollower], ['me', 0])).toBe(0);
     expect(await h.outbox.takeOwnership('s1')).toBeGreaterThan(0);
 
     await h.redis.config('SET', 'maxmemory', '0');

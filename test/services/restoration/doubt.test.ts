@@ -70,7 +70,7 @@ test('one that cannot be restored at once is tried again, without waiting for th
   expect(failing.mock.calls.length).toBeGreaterThan(1);
 });
 
-test('the right to restore is kept for as long as the work takes', async () => {
+test('the right to restore is kept for as long as the work takes, also if it is not answered once', async () => {
   await start(NEVER_MS);
   await h.lose('all');
   await vi.waitFor(async () => expect(await isSettled()).toBe(true), SOON);
@@ -79,6 +79,7 @@ test('the right to restore is kept for as long as the work takes', async () => {
   const slow = {
     async restore() {
       const until = performance.now() + patient(20_000);
+      lead.mockRejectedValueOnce(new Error('no answer'));
       // Renewed: it has more time left than before.
       while ((left.at(-1) ?? 0) <= (left.at(-2) ?? left.at(-1) ?? 0) && performance.now() < until) {
         left.push(await h.redis.pttl(keys.restorer));
@@ -87,8 +88,10 @@ test('the right to restore is kept for as long as the work takes', async () => {
       return 0;
     },
   };
+  const incarnations = new IncarnationFence(h.redis);
+  const lead = vi.spyOn(incarnations, 'lead');
   const long = new Restoration({
-    incarnations: new IncarnationFence(h.redis),
+    incarnations,
     backlog: async () => 0,
     parts: [slow],
     clock: systemClock,
@@ -96,6 +99,23 @@ test('the right to restore is kept for as long as the work takes', async () => {
   });
   expect(await long.pass(AbortSignal.timeout(patient(30_000)))).toBe(true);
   expect(left.at(-1)).toBeGreaterThan(left.at(-2) ?? 0);
+});
+
+test('who has lost the right to restore opens nothing', async () => {
+  await start(NEVER_MS);
+  const [late, now] = [new IncarnationFence(h.redis), new IncarnationFence(h.redis)];
+  await h.redis.set(keys.incarnation, 'of-another-server');
+  const runId = await redisIncarnation(h.redis);
+  expect(await late.lead()).toBe(true);
+  expect(await now.lead()).toBe(false);
+  await h.redis.del(keys.restorer);
+  expect(await now.lead()).toBe(true);
+  expect(await late.settle(runId)).toBe(false);
+  expect(await isSettled()).toBe(false);
+  expect(await late.lead()).toBe(false);
+  expect(await now.settle(runId)).toBe(true);
+  expect(await isSettled()).toBe(true);
+  expect(await h.redis.exists(keys.restorer)).toBe(0);
 });
 
 const request = { sessionId: 's1', phone: null, profile: null, pinnedProxy: null, direct: true };
