@@ -9,6 +9,7 @@ import { type CycleClient, firstMessage, quantile, startCycleClient } from './cy
 import { type BenchSystem, startSystem } from './orchestrators.ts';
 import { rssBytes } from './process-figures.ts';
 import type { Report } from './report.ts';
+import { ROUNDS, Rounds, warmSecondsOf } from './rounds.ts';
 
 const BATCH = 16;
 /**
@@ -17,11 +18,6 @@ const BATCH = 16;
  * is measured beside it, BullMQ too, has as many under way.
  */
 export const SCALE = { sessions: 1000, lanes: 384, seconds: 5 };
-/** V8 goes on compiling for the better part of a minute; a server runs for days. */
-const FIRST_WARM_SECONDS = 15;
-const WARM_SECONDS = 1.5;
-/** Other guests of the host come and go: what is set side by side is measured in turns, and the median counts. */
-const ROUNDS = 3;
 
 export const WAYS = [
   ['enqueue, claim, ack', 'cycle', 1],
@@ -30,35 +26,6 @@ export const WAYS = [
   [`enqueue, then ack and claim, ${BATCH} a request`, 'next', BATCH],
 ] as const;
 type Way = (typeof WAYS)[number];
-
-/** One value per round. */
-class Rounds {
-  readonly #values = new Map<string, number[]>();
-
-  note(figure: string, value: number): void {
-    const values = this.#values.get(figure) ?? [];
-    this.#values.set(figure, [...values, value]);
-  }
-
-  median(figure: string): number {
-    return quantile(
-      [...(this.#values.get(figure) ?? [])].sort((a, b) => a - b),
-      0.5,
-    );
-  }
-
-  /** Of the two figures of each round. */
-  ratio(figure: string, baseline: string, factor = 1): number {
-    const below = this.#values.get(baseline) ?? [];
-    const ratios = (this.#values.get(figure) ?? []).map(
-      (value, n) => value / ((below[n] ?? Number.NaN) * factor),
-    );
-    return quantile(
-      ratios.sort((a, b) => a - b),
-      0.5,
-    );
-  }
-}
 
 /**
  * Whole cycles over HTTP against the orchestrator as `npm start` runs it, logging, metrics and the ledger on, beside
@@ -145,7 +112,7 @@ async function measureSystem({ client, system, bare, express, ways, suffix, repo
   const urls = system.orchestrators.map(({ url }) => url);
   try {
     for (let round = 0; round < ROUNDS; round++) {
-      const warmSeconds = round === 0 ? FIRST_WARM_SECONDS : WARM_SECONDS;
+      const warmSeconds = warmSecondsOf(round);
       for (const [figure, server] of [
         [BARE, bare],
         [EXPRESS, express],

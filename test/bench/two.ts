@@ -1,14 +1,19 @@
 import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { systemClock } from '../../src/kernel/clock.ts';
-import { type CycleClient, type Measured, quantile, startCycleClient } from './cycles.ts';
+import { type CycleClient, quantile, startCycleClient } from './cycles.ts';
 import { type BenchSystem, startSystem } from './orchestrators.ts';
 import type { Report } from './report.ts';
+import { ROUNDS, Rounds, warmSecondsOf } from './rounds.ts';
 import { startWaitingPolls } from './waiting-polls.ts';
 
 const POLLS = 1000;
 const SEND_SECONDS = 10;
 /** Of a core, for each orchestrator: as if each had a small machine of its own, and Redis and the client another. */
 const SHARE = 0.4;
+const ONE = 'cycles through one orchestrator';
+const TWO = 'cycles through two';
+const MAIN = 'CPU of the main threads,';
+const ALL = 'CPU of all threads,';
 
 /**
  * Two orchestrators on one Redis: what crosses from one to the other, and what the second one adds. On a machine of
@@ -53,45 +58,47 @@ async function compareRates(system: BenchSystem, client: CycleClient, report: Re
     ? `each held to ${SHARE} of a core`
     : 'not held back';
   try {
-    const measure = async (count: number): Promise<Measured> => {
-      const some = system.orchestrators.slice(0, count);
-      const urls = some.map(({ url }) => url);
-      const order = {
-        sessions: 1000,
-        lanes: 64,
-        warmSeconds: 4,
-        seconds: 8,
-        how: 'cycle',
-        batch: 1,
-      } as const;
-      return await client.run(
-        { ...order, enqueueUrls: urls, workerUrls: urls, headers: system.headers },
-        some.map(({ pid }) => pid),
-      );
-    };
-    const single = await measure(1);
-    const both = await measure(2);
-    report({ figure: `cycles through one orchestrator, ${limit}`, value: single.perSecond, unit: 'tasks/s' });
-    report({
-      figure: `cycles through two, ${limit}`,
-      value: both.perSecond,
-      unit: 'tasks/s',
-      baseline: 'one orchestrator',
-      ratio: both.perSecond / single.perSecond,
-    });
-    // What the second one adds where there is room for it: nothing but what a cycle costs more is lost.
-    for (const [name, of] of [
-      ['main threads', ({ mainThreadMicros }: Measured) => mainThreadMicros],
-      ['all threads', ({ cpuMicros }: Measured) => cpuMicros],
-    ] as const) {
-      report({ figure: `CPU of a cycle through one, ${name}`, value: of(single), unit: 'µs' });
+    const rounds = new Rounds();
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const [count, through] of [
+        [1, ONE],
+        [2, TWO],
+      ] as const) {
+        const some = system.orchestrators.slice(0, count);
+        const urls = some.map(({ url }) => url);
+        const got = await client.run(
+          {
+            sessions: 1000,
+            lanes: 64,
+            // Held to a part of a core it takes longer for the same.
+            warmSeconds: warmSecondsOf(round) / SHARE,
+            seconds: 8,
+            how: 'cycle',
+            batch: 1,
+            enqueueUrls: urls,
+            workerUrls: urls,
+            headers: system.headers,
+          },
+          some.map(({ pid }) => pid),
+        );
+        rounds.note(through, got.perSecond);
+        rounds.note(`${MAIN} ${through}`, got.mainThreadMicros);
+        rounds.note(`${ALL} ${through}`, got.cpuMicros);
+      }
+    }
+    const show = (figure: string, unit: string, baseline?: string, suffix = ''): void =>
       report({
-        figure: `CPU of a cycle through two, ${name} of both`,
-        value: of(both),
-        unit: 'µs',
-        baseline: 'through one',
-        ratio: of(both) / of(single),
+        figure: figure + suffix,
+        value: rounds.median(figure),
+        unit,
+        ...(baseline && { baseline: ONE, ratio: rounds.ratio(figure, baseline) }),
       });
+    show(ONE, 'tasks/s', undefined, `, ${limit}`);
+    show(TWO, 'tasks/s', ONE, `, ${limit}`);
+    // What the second one adds where there is room for it: nothing but what a cycle costs more is lost.
+    for (const cpu of [MAIN, ALL]) {
+      show(`${cpu} ${ONE}`, 'µs');
+      show(`${cpu} ${TWO}`, 'µs', `${cpu} ${ONE}`);
     }
   } finally {
     for (const release of held) release?.();
