@@ -1,6 +1,7 @@
 import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { systemClock } from '../../src/kernel/clock.ts';
 import { type CycleClient, quantile, startCycleClient } from './cycles.ts';
+import { SCALE } from './http.ts';
 import { type BenchSystem, startSystem } from './orchestrators.ts';
 import type { Report } from './report.ts';
 import { ROUNDS, Rounds, warmSecondsOf } from './rounds.ts';
@@ -68,8 +69,7 @@ async function compareRates(system: BenchSystem, client: CycleClient, report: Re
         const urls = some.map(({ url }) => url);
         const got = await client.run(
           {
-            sessions: 1000,
-            lanes: 64,
+            ...SCALE,
             // Held to a part of a core it takes longer for the same.
             warmSeconds: warmSecondsOf(round) / SHARE,
             seconds: 8,
