@@ -55,7 +55,7 @@ export function plan(
   return [...actions, ...provisioning(sessions, facts, policy)];
 }
 
-const NO_PLACE = 'no node takes another worker: each is full, closed, or does not answer';
+export const NO_PLACE = 'no node takes another worker: each is full, closed, or does not answer';
 
 /** The reason says so while nothing is known of the worker, and no longer. */
 function explanation(session: PlannedSession, worker: PlannedWorker | undefined): FleetAction[] {

@@ -82,7 +82,7 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
       wish(STAND_IN.bad, {
         onFailure: 'rollback',
         canary: { sessions: 1, watchSeconds: 5 },
-        connectSeconds: 30,
+        connectSeconds: 100,
       }),
     );
     const [canary = ''] = body.upgrade.canary.sessions;
@@ -100,7 +100,7 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
     const { body } = await box.call(
       'POST',
       '/api/upgrades',
-      wish(STAND_IN.good, { parallel: 1, connectSeconds: 30 }),
+      wish(STAND_IN.good, { parallel: 1, connectSeconds: 100 }),
     );
     const ended = await untilState(box, body.upgrade.id, 'done', 'failed');
     expect(ended).toMatchObject({ state: 'done', totals: { upgraded: SESSIONS, failed: 0, left: 0 } });

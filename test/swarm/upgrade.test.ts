@@ -91,7 +91,7 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
       wish(STAND_IN.bad, {
         onFailure: 'rollback',
         canary: { sessions: 1, watchSeconds: 5 },
-        connectSeconds: 30,
+        connectSeconds: 100,
       }),
     );
     const [canary = ''] = body.upgrade.canary.sessions;
@@ -107,7 +107,7 @@ describe.skipIf(trouble !== null)(`an upgrade${trouble === null ? '' : `, skippe
   test('a good image goes on from its canary, holds still while it is paused, and goes back when told to', async () => {
     const before = await containers();
     const { body } = await box.call('POST', '/api/upgrades', {
-      ...wish(STAND_IN.good, { parallel: 1, connectSeconds: 30 }),
+      ...wish(STAND_IN.good, { parallel: 1, connectSeconds: 100 }),
       canary: { sessions: 1, watchSeconds: 3 },
     });
     const { id, canary } = body.upgrade;

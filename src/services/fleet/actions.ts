@@ -153,13 +153,16 @@ export class FleetActions {
     const image = await this.#deps.imageFor(session);
     const epoch = begun?.epoch ?? (await outbox.takeOwnership(sessionId, lead));
     await Promise.all([heartbeats.forget(sessionId), qrCodes.clear(sessionId), begun?.listed]);
+    const lastWords = this.reasons.ofLastEnd(session);
     const entered = await states.enter(sessionId, 'starting', {
+      reason: lastWords,
       patch: { epoch, notBefore: null, workerImage: image },
       guard: { desired: 'running', generation: session.generation, epochBelow: epoch },
     });
     if (entered === null) return false;
-    const progress = new StartProgress((reason) =>
-      store.update(sessionId, { reason }, { epoch }, this.#now()),
+    const progress = new StartProgress(
+      (reason) => store.update(sessionId, { reason }, { epoch }, this.#now()),
+      lastWords,
     );
     try {
       await migrations.starting(session, epoch, node);

@@ -1,7 +1,8 @@
+import { NO_PLACE } from '../../domain/fleet-plan.ts';
 import { isWanted } from '../../domain/session-state.ts';
 import { isUnknownReason, unknownReason } from '../../domain/unknown-worker.ts';
 import { type Clock, toIso } from '../../kernel/clock.ts';
-import type { SessionStore } from '../sessions/ports.ts';
+import type { SessionRecord, SessionStore } from '../sessions/ports.ts';
 
 /** What a person is told beside the state of a session, while nothing can be done about it. */
 export class SessionReasons {
@@ -32,6 +33,11 @@ export class SessionReasons {
     for (const session of await this.#store.all()) {
       if (isWanted(session) && session.reason !== reason) await this.#write(session.id, reason);
     }
+  }
+
+  /** Why the worker before ended, of one that is to be started again: it stays to be read until that is connected. */
+  ofLastEnd({ notBefore, reason }: SessionRecord): string | null {
+    return notBefore === null || reason === NO_PLACE ? null : reason;
   }
 
   async #write(sessionId: string, reason: string | null): Promise<void> {

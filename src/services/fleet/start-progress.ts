@@ -1,12 +1,14 @@
-/** Shows what a start waits for as the reason of its session, and takes it away when it is over. */
+/** Shows what a start waits for as the reason of its session, and puts back what stood there when it is over. */
 export class StartProgress {
   readonly #write: (reason: string | null) => Promise<unknown>;
+  readonly #before: string | null;
   #last: Promise<unknown> = Promise.resolve();
   #shown = false;
 
   /** @param write for this start alone: after it, it must change nothing */
-  constructor(write: (reason: string | null) => Promise<unknown>) {
+  constructor(write: (reason: string | null) => Promise<unknown>, before: string | null) {
     this.#write = write;
+    this.#before = before;
   }
 
   readonly say = (text: string): void => {
@@ -16,7 +18,7 @@ export class StartProgress {
 
   /** Resolves when everything is written. */
   async over(): Promise<void> {
-    if (this.#shown) this.#next(null);
+    if (this.#shown) this.#next(this.#before);
     await this.#last;
   }
 

@@ -86,6 +86,9 @@ test('three quick crashes make a session failed, with the reason and without sec
   await eventually(async () => (await box.inventory.allocation.binding(id)) === null);
   const starts = (await box.events('session.state')).filter(({ data }) => JSON.parse(data).to === 'starting');
   expect(starts).toHaveLength(3);
+  // What the one before said can be read while the next one starts.
+  const told = starts.map(({ data }) => JSON.parse(data).reason);
+  expect(told).toEqual([null, ...Array(2).fill(expect.stringContaining('it broke'))]);
   const { body } = await box.call('GET', `/api/sessions/${id}/logs`);
   expect(body.lines.filter((line: string) => line.includes('it broke'))).toHaveLength(3);
   expect(JSON.stringify(body)).not.toContain('user:secret');
@@ -121,6 +124,8 @@ test('a killed worker is back at once, a stopped one after the silence', async (
   expect(() => process.kill(second, 0)).toThrow('ESRCH');
   const reasons = (await box.events('session.state')).map(({ data }) => JSON.parse(data).reason);
   expect(reasons.filter(Boolean).join()).toMatch(/SIGKILL.*no sign of life/s);
+  expect(reasons.at(-1)).toBeNull();
+  expect((await box.call('GET', `/api/sessions/${id}`)).body.session.reason).toBeNull();
 });
 
 /** Of the worker that runs now. Never 0, which would be a signal to ourselves. */

@@ -55,7 +55,7 @@ export async function startUpgradeBox(sessions: number, options: SandboxOptions 
 export const wish = (image: string, over: Record<string, unknown> = {}) => ({
   image,
   canary: { sessions: 1, watchSeconds: 1 },
-  connectSeconds: 5,
+  connectSeconds: 100,
   ...over,
 });
 

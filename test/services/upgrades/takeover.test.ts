@@ -14,7 +14,7 @@ test('the leader goes in the middle of the watch; the next one goes on, and blam
   const second = await startFleetSandbox({ beside: first, leaseMs: 1000 });
   boxes.push(second);
   await addRelease(second, 'good', 'good');
-  const request = wish('good', { canary: { sessions: 1, watchSeconds: 4 }, connectSeconds: 20 });
+  const request = wish('good', { canary: { sessions: 1, watchSeconds: 4 } });
   // Whoever leads carries out what the other one was asked for.
   const { body } = await second.call('POST', '/api/upgrades', request);
   const { id, canary } = body.upgrade;
@@ -43,7 +43,7 @@ test('Redis comes back with nothing: the upgrade and the image of each session a
   const { body } = await box.call(
     'POST',
     '/api/upgrades',
-    wish('good', { canary: { sessions: 0 }, parallel: 1, maxFailed: 100, connectSeconds: 20 }),
+    wish('good', { canary: { sessions: 0 }, parallel: 1, maxFailed: 100 }),
   );
   const { id } = body.upgrade;
   await eventually(async () => Object.values(await images(box)).includes('good'), 20_000);

@@ -100,12 +100,12 @@ test('a bad release: the canary fails, goes back, and no other session was touch
 });
 
 test.each([
-  ['ends-later', 'its worker ended'],
-  ['never-connects', 'it was not connected within 3 s'],
-])('a release that %s stops the upgrade; a person takes it back', async (release, reason) => {
+  ['ends-later', 100, 'its worker ended'],
+  ['never-connects', 3, 'it was not connected within 3 s'],
+])('a release that %s stops the upgrade; a person takes it back', async (release, connectSeconds, reason) => {
   const box = await start(3);
   const canaries = [box.ids[2]];
-  const request = wish(release, { canary: { sessions: canaries, watchSeconds: 3 }, connectSeconds: 3 });
+  const request = wish(release, { canary: { sessions: canaries, watchSeconds: 3 }, connectSeconds });
   const { body } = await post(box, '', request);
   const { id } = body.upgrade;
   const failed = await untilState(box, id, 'failed');
