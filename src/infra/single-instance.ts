@@ -22,6 +22,9 @@ export class DataDirectoryError extends Error {
   override readonly name = 'DataDirectoryError';
 }
 
+/** Nobody may use a lock any more, and it holds all the same: collected as garbage it would be let go. */
+const held = new Set<Database.Database>();
+
 interface Holder {
   pid: number;
   address: string | null;
@@ -38,6 +41,7 @@ interface Holder {
 export function lockDataDirectory(dataDir: string): InstanceLock {
   makeUsable(dataDir);
   const database = holdExclusively(dataDir);
+  held.add(database);
   const sidecar = join(dataDir, 'running.json');
   const write = (holder: Holder) => writeFileSync(sidecar, `${JSON.stringify(holder)}\n`);
   write({ pid: process.pid, address: null });
@@ -47,6 +51,7 @@ export function lockDataDirectory(dataDir: string): InstanceLock {
       if (!database.open) return;
       rmSync(sidecar, { force: true });
       database.close();
+      held.delete(database);
     },
   };
 }

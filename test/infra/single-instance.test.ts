@@ -3,6 +3,8 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import {
   AlreadyRunningError,
@@ -51,6 +53,16 @@ test('a second process is refused, and told which one runs where', async () => {
 test('one that still starts is named by its pid', async () => {
   const { pid } = await lockedByAnother(null);
   expect(() => lockDataDirectory(dir)).toThrow(`(pid ${pid}, still starting)`);
+});
+
+test('it holds, also if its holder forgets it', async () => {
+  setFlagsFromString('--expose-gc');
+  lockDataDirectory(dir);
+  for (let round = 0; round < 5; round++) {
+    (runInNewContext('gc') as () => void)();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  await expect(lockedByAnother(null)).rejects.toThrow('could not lock');
 });
 
 test('after SIGKILL the directory is free at once', async () => {

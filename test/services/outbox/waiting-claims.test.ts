@@ -30,6 +30,7 @@ beforeAll(async () => {
   ];
   ends.push(...[redis, subscriber, spy].map((client) => () => client.disconnect()));
   const fence = new IncarnationFence(redis);
+  await fence.lead();
   await fence.settle(await redisIncarnation(redis));
   const scripts = new ScriptRunner(redis, fence);
   const run = scripts.run.bind(scripts);
