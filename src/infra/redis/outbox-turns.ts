@@ -73,7 +73,9 @@ export class OutboxTurns {
     return {
       queued: results.at(-1)?.[0] ?? 0,
       servable: results.some(([, servable]) => servable === 1),
-      duplicates: [...results.map(([, , marks]) => marks).join('')].map((mark) => mark === '1'),
+      duplicates: tasks.map(
+        (_, at) => results[Math.floor(at / TASKS_PER_CALL)]?.[2][at % TASKS_PER_CALL] === '1',
+      ),
     };
   }
 
@@ -108,7 +110,8 @@ export class OutboxTurns {
     const args: (string | number)[] = [this.#options.timeOffsetMs()];
     for (const { sessionId, tasks, known } of calls) {
       args.push(sessionId, tasks.length, known ? '1' : '');
-      for (const { taskId, raw } of tasks) args.push(taskId, raw);
+      for (const { taskId } of tasks) args.push(taskId);
+      for (const { raw } of tasks) args.push(raw);
     }
     return this.#run('outbox-enqueue', ENQUEUE_KEYS, args);
   }
@@ -117,8 +120,10 @@ export class OutboxTurns {
     const { timeOffsetMs, endedForMs, endedCount } = this.#options;
     const args: (string | number)[] = [timeOffsetMs(), endedForMs, endedCount];
     for (const { sessionId, tasks } of calls) {
-      args.push(sessionId, tasks.length);
-      for (const { raw, whatsappId } of tasks) args.push(raw, whatsappId);
+      const named = tasks.some(({ whatsappId }) => whatsappId !== '');
+      args.push(sessionId, tasks.length, named ? tasks.length : 0);
+      for (const { raw } of tasks) args.push(raw);
+      if (named) for (const { whatsappId } of tasks) args.push(whatsappId);
     }
     return this.#run('outbox-ack', ACK_KEYS, args);
   }
@@ -186,7 +191,7 @@ function firstClaimOf([claimId, leaseMs, ...raws]: (string | number)[]): ClaimOu
     claimId: String(claimId),
     leaseMs: Number(leaseMs),
     repeated: false,
-    tasks: raws.map((raw) => ({ raw: String(raw), attempt: 1 })),
+    tasks: raws.reverse().map((raw) => ({ raw: String(raw), attempt: 1 })),
   };
 }
 

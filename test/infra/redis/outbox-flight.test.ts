@@ -148,3 +148,24 @@ test('leases that an earlier version has written for each task are kept, and end
   expect(await ack('a', 'c')).toEqual({ ended: 2, queued: 0 });
   expect(await f.redis.exists(keys.outboxLeases(S), keys.outboxTaskIds(S))).toBe(0);
 });
+
+test.each([
+  ['{"parent":"a","taskId":"b"}', ['b']],
+  ['{"taskId":"c d","to":"1"}', []],
+  ['{"taskId":"\\u0065"}', ['e']],
+  ['{"taskId":"a', []],
+])(
+  'what others have pushed may look like a task of ours, and only its own id ends: %s',
+  async (text, ids) => {
+    await f.redis.lpush(keys.outbox(S), text);
+    await enqueue('a');
+    const outcome = await f.store.claim(poll());
+    expect(outcome.kind === 'tasks' && outcome.tasks).toEqual([{ raw: text, attempt: 1 }]);
+    expect(await f.store.ack(S, [{ raw: text, whatsappId: '' }])).toEqual({ ended: 1, queued: 1 });
+    expect(await f.redis.zrange(keys.outboxEnded(S), '0', '-1')).toEqual(ids);
+    expect(await f.ledger()).toEqual(['queued a', ...ids.flatMap((id) => [`claimed ${id}`, `sent ${id}`])]);
+    expect(await f.redis.smembers(keys.outboxTaskIds(S))).toEqual(['a']);
+    expect(await claim()).toBe('a1');
+    expect(await ack('a')).toEqual({ ended: 1, queued: 0 });
+  },
+);

@@ -81,3 +81,32 @@ test('an ack goes before a claim that was asked for in the same turn', async () 
   expect(claim.kind === 'tasks' && claim.tasks[0]?.raw).toBe(raw('b'));
   expect(await acking).toEqual({ ended: 1, queued: 1 });
 });
+
+test('what many tasks of a session have in common is said once to the ledger', async () => {
+  const ids = Array.from({ length: 20 }, (_, index) => `t${index}`);
+  await f.store.enqueue(
+    's1',
+    ids.map((id) => queued(id)),
+  );
+  await f.store.claim(poll({ sessionId: 's1', max: 20 }));
+  const acked = ids.map((id) => ({ raw: raw(id), whatsappId: '' }));
+  expect(await f.store.ack('s1', acked)).toEqual({ ended: 20, queued: 0 });
+  const { entries } = await f.stream.read(100);
+  expect(entries.filter(({ type }) => type === 'sent')).toEqual([
+    expect.objectContaining({ sessionId: 's1', taskIds: ids, attempts: 1 }),
+  ]);
+  expect(await f.store.ack('s1', acked)).toEqual({ ended: 0, queued: 0 });
+  expect(await f.store.enqueue('s1', [queued('t7')])).toMatchObject({ duplicates: [true] });
+});
+
+test('of a request that takes several calls, each task is told whether it was passed over', async () => {
+  await f.store.enqueue('s1', [queued('t3'), queued('t700')]);
+  const ids = Array.from({ length: 1200 }, (_, index) => `t${index === 900 ? 899 : index}`);
+  const { duplicates, queued: length } = await f.store.enqueue(
+    's1',
+    ids.map((id) => queued(id)),
+  );
+  expect(duplicates.flatMap((duplicate, index) => (duplicate ? [index] : []))).toEqual([3, 700, 900]);
+  expect(duplicates).toHaveLength(1200);
+  expect(length).toBe(1199);
+});

@@ -3,7 +3,7 @@
 -- KEYS  begin of the names of 1 queues, 2 processing lists, 3 leases, 4 dead lists, 5 sets of task ids, 6 sets of
 --       ended ids, 7 owners; 8 ledger
 -- ARGV  1 time offset, 2 ms that an ended id is kept, 3 most ended ids kept, then per call: session id, how many
---       tasks, as many pairs of raw string and WhatsApp id or ''
+--       tasks, how many WhatsApp ids (as many, or none), the raw strings, the WhatsApp ids (or '')
 -- Result per call {how many were ended by it, length of the queue} or the text of an error
 -- include: outbox
 -- include: outbox-flight
@@ -15,9 +15,13 @@ local now_text, oldest_text = whole(now), '(' .. whole(now - tonumber(ARGV[2]))
 local trimmed_every = math.max(math.floor(most_kept / 16), 1)
 local surplus_text = whole(trimmed_every - most_kept - 2)
 
+-- From so many tasks on, an entry of the ledger of their own costs less than a word about each.
+local MANY = 8
+local scored = {} -- pairs of score and id, made once for all sessions
+
 -- flight: the lease of all that has ended; without one nobody knows when it was last.
 local function has_to_trim(flight)
-  local tasks, first = string.match(flight or '', '|(%d+)|(%d+)$')
+  local tasks, first = match(flight or '', '^%d+|%d+|(%d+)|(%d+)$')
   return not first or math.floor(first / trimmed_every) < math.floor((first + tasks) / trimmed_every)
 end
 
@@ -31,11 +35,21 @@ end
 
 -- Of a lease, as text; the rest of it does not matter here.
 local function deliveries_of(lease)
-  return lease and string.match(lease, '^%d+|[^|]*|[^|]*|%d+|(%d+)|') or '0'
+  return lease and match(lease, '^%d+|[^|]*|[^|]*|%d+|(%d+)|') or '0'
+end
+
+local function are_same(these, those)
+  local count = #those
+  if #these ~= count then return false end
+  for i = 1, count do
+    if these[i] ~= those[i] then return false end
+  end
+  return true
 end
 
 -- Which of the raw strings are among those in flight, and how many of those are others; nil if a string is there twice.
 local function compare(flying, raws)
+  if are_same(flying, raws) then return raws, 0 end -- nearly always
   local there, held, others = {}, {}, #flying
   for _, raw in ipairs(flying) do
     if held[raw] then return there, nil end
@@ -54,7 +68,7 @@ end
 local function take_off(session, raws)
   local owner, processing = KEYS[7] .. session, KEYS[2] .. session
   local flight = redis.call('HGET', owner, 'flight')
-  if flight and string.match(flight, '|(%d+)|%d+$') == whole(#raws) then
+  if flight and match(flight, '^%d+|%d+|(%d+)|%d+$') == whole(#raws) then
     local flying = redis.call('RPOP', processing, whole(#raws + 1)) -- one more shows that there are others
     if not flying then return {}, nil end
     local there, others = compare(flying, raws)
@@ -78,54 +92,87 @@ local function take_off_late(session, ids, raw, id)
   return redis.call('LREM', KEYS[1] .. session, '-1', raw) > 0 or remove_dead(KEYS[4] .. session, raw) > 0
 end
 
-local function ack(session, first, count)
-  local leases, ids, ended = KEYS[3] .. session, KEYS[5] .. session, KEYS[6] .. session
-  local raws = {}
-  for i = 1, count do raws[i] = ARGV[first + 2 * i - 2] end
-  local there, together = take_off(session, raws)
-  local done, known, whatsapp_ids = {}, {}, {}
+-- Nil if one of these might not be a task of ours.
+local function likely_ids(raws)
+  local ids = {}
+  for i = 1, #raws do
+    local id = likely_id(raws[i])
+    if not id then return nil end
+    ids[i] = id
+  end
+  return ids
+end
+
+-- Tells the ledger, and remembers the ids for a while.
+-- deliveries: of each; none: one of each. whatsapp_ids: of each, or ''; or none. flight: as of `take_off`
+local function record_sent(session, ids, deliveries, whatsapp_ids, flight)
+  local ended = KEYS[6] .. session
+  if #ids >= MANY and not deliveries and not whatsapp_ids then
+    record(KEYS[8], 'sent', session, table.concat(ids, ' '), now, 'n', '1')
+  else
+    for i = 1, #ids do
+      local words = session .. ' ' .. ids[i] .. ' ' .. (deliveries and deliveries[i] or '1')
+      if whatsapp_ids and whatsapp_ids[i] ~= '' then words = words .. ' ' .. whatsapp_ids[i] end
+      say('sent', words)
+    end
+  end
+  for i = 1, #ids do scored[2 * i - 1], scored[2 * i] = now_text, ids[i] end
+  redis.call('ZADD', ended, unpack(scored, 1, 2 * #ids))
+  if has_to_trim(flight) then
+    redis.call('ZREMRANGEBYSCORE', ended, '-inf', oldest_text)
+    redis.call('ZREMRANGEBYRANK', ended, '0', surplus_text)
+  end
+end
+
+-- Some of them may be late, unknown, or somebody else's.
+-- Result how many have ended
+local function end_each(session, raws, there, whatsapp_ids, flight)
+  local leases, ids = KEYS[3] .. session, KEYS[5] .. session
+  local done, gone, gone_at, gone_whatsapp = {}, {}, {}, whatsapp_ids and {}
   for i, raw in ipairs(raws) do
     local id = task_id(raw)
-    together = there[i] and together
+    flight = there[i] and flight
     if there[i] or take_off_late(session, ids, raw, id) then
       done[#done + 1] = raw
-      known[#done], whatsapp_ids[#done] = id or false, ARGV[first + 2 * i - 1]
+      if id then
+        gone[#gone + 1], gone_at[#gone + 1] = id, #done
+        if whatsapp_ids then gone_whatsapp[#gone] = whatsapp_ids[i] end
+      end
     end
   end
-  local queued = redis.call('LLEN', KEYS[1] .. session)
-  if #done == 0 then return { 0, queued } end
-
-  local texts, fields
-  if not together then
-    texts, fields = read_lease_texts(leases, done)
+  if #done == 0 then return 0 end
+  local deliveries
+  if not flight then
+    deliveries = {}
+    local texts, fields = read_lease_texts(leases, done)
     redis.call('HDEL', leases, unpack(fields))
-  end
-  local gone, scored = {}, {}
-  for i = 1, #done do
-    if known[i] then
-      gone[#gone + 1] = known[i]
-      scored[2 * #gone - 1], scored[2 * #gone] = now_text, known[i]
-      local deliveries = texts and deliveries_of(texts[i]) or '1'
-      local whatsapp_id = whatsapp_ids[i] == '' and '' or ' ' .. whatsapp_ids[i]
-      say('sent', session .. ' ' .. known[i] .. ' ' .. deliveries .. whatsapp_id)
-    end
+    for i, at in ipairs(gone_at) do deliveries[i] = deliveries_of(texts[at]) end
   end
   if #gone > 0 then
     redis.call('SREM', ids, unpack(gone))
-    redis.call('ZADD', ended, unpack(scored))
-    if has_to_trim(together) then
-      redis.call('ZREMRANGEBYSCORE', ended, '-inf', oldest_text)
-      redis.call('ZREMRANGEBYRANK', ended, '0', surplus_text)
-    end
+    record_sent(session, gone, deliveries, gone_whatsapp, flight)
   end
-  return { #done, queued }
+  return #done
+end
+
+local function ack(session, first, count, named)
+  local raws = { unpack(ARGV, first, first + count - 1) }
+  local whatsapp_ids = named > 0 and { unpack(ARGV, first + count, first + count + named - 1) } or nil
+  local there, flight = take_off(session, raws)
+  local ids = flight and likely_ids(raws)
+  if ids and redis.call('SREM', KEYS[5] .. session, unpack(ids)) == count then
+    record_sent(session, ids, nil, whatsapp_ids, flight)
+  else
+    count = end_each(session, raws, there, whatsapp_ids, flight)
+  end
+  return { count, redis.call('LLEN', KEYS[1] .. session) }
 end
 
 local results, at = {}, 4
 while at <= #ARGV do
-  local count = tonumber(ARGV[at + 1])
-  results[#results + 1] = served(ack, ARGV[at], at + 2, count)
-  at = at + 2 + 2 * count
+  local count, named = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  results[#results + 1] = served(ack, ARGV[at], at + 3, count, named)
+  at = at + 3 + count + named
 end
 append_said(KEYS[8], now)
 return results

@@ -6,7 +6,7 @@
 --       session id, epoch (0: none), request id, claim id, most tasks
 -- Result per call
 --        {'tasks', claim id, ms left, 1 if handed out before, raw, attempt, raw, attempt, …}
---        {'first', claim id, ms left, raw, raw, …}: each for the first time
+--        {'first', claim id, ms left, raw, raw, …}: each for the first time; the last one is to be sent first
 --        {'held', ms until the lease in force runs out}   {'delayed', ms until the head of the line may go}
 --        {'empty'}   {'stale'}   {'again'}: many dead tasks were cleared away, and there may be more
 --        or the text of an error
@@ -21,19 +21,30 @@ local text_lease_ms, media_lease_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 local now_text = whole(now)
 local MOST_BURIED = 500
 
-local function is_media(raw) return string.find(raw, '"mode":"image"', 1, true) end
+local function is_media(raw) return find(raw, '"mode":"image"', 1, true) end
 
 -- What a worker would take for no task at all, and never end.
 local function is_nothing(raw) return raw == '' or raw == 'null' end
 
--- Whether each of these may be handed out without another question; leases cannot tell one string from the same again.
-local function is_plain(raws)
-  local seen = {}
-  for _, raw in ipairs(raws) do
-    if seen[raw] or is_nothing(raw) or string.find(raw, '"expiresAt"', 1, true) then return false end
-    seen[raw] = true
+local seen, turn = {}, 0 -- id to the last turn it was seen in: one table for all sessions
+
+-- Whether each of these, newest first and from the given place on, may be handed out without another question; leases
+-- cannot tell one string from the same again. A search looks at each place that has the first letter, and quotes are
+-- many: so it begins with a look for what is rare.
+-- Result their ids as far as can be seen, oldest first, and for how long they are held; nil if it is another case
+local function look_at(line, from)
+  local ids, count, lease_ms = {}, 0, text_lease_ms
+  turn = turn + 1
+  for i = #line, from, -1 do
+    local raw = line[i]
+    local id = likely_id(raw) or raw
+    if seen[id] == turn or is_nothing(id) then return nil end
+    if find(raw, 'At"', 1, true) and find(raw, '"expiresAt"', 1, true) then return nil end
+    if find(raw, ':"image"', 1, true) and is_media(raw) then lease_ms = math.max(lease_ms, media_lease_ms) end
+    seen[id], count = turn, count + 1
+    ids[count] = id
   end
-  return true
+  return ids, lease_ms
 end
 
 -- What is in flight: the same request again, free to be served again, or somebody's until when.
@@ -97,6 +108,12 @@ local function take(session, queue, leases, most)
   return batch, lease_ms, buried
 end
 
+local function oldest_first(line, from)
+  local raws = {}
+  for i = #line, from, -1 do raws[#raws + 1] = line[i] end
+  return raws
+end
+
 -- Tasks that somebody pushed by hand become known here; their raw strings go along, for the record. What was known
 -- is only said to have been claimed.
 -- deliveries: of each, as text; none: the first of all.
@@ -123,50 +140,56 @@ local function announce(session, ids_key, raws, deliveries)
   if #words > 1 then say('claimed', table.concat(words, ' ')) end
 end
 
+-- The same for what goes out for the first time, which is nearly always known.
+-- line: newest first; from: the place of the newest of them
+local function announce_first(session, ids_key, ids, line, from)
+  local known = redis.call('SMISMEMBER', ids_key, unpack(ids))
+  for i = 1, #known do
+    if known[i] == 0 then return announce(session, ids_key, oldest_first(line, from)) end
+  end
+  say('claimed', session .. ' ' .. table.concat(ids, ' 1 ') .. ' 1')
+end
+
 -- Moves the next few into flight, if each may be served like any other. Most often that is all there is: then the
 -- queue itself becomes the list of what is in flight.
--- Result raw strings, oldest first; nil, with nothing moved, if one of them wants a closer look
+-- Result raw strings, newest first, the place of the newest of them, and of `look_at`; nil, with nothing moved, if one
+--        of them wants a closer look
 local function take_plainly(queue, processing, most)
-  local raws = {}
   if most == 1 then
-    raws[1] = redis.call('LMOVE', queue, processing, 'RIGHT', 'LEFT') or nil
-    if not is_plain(raws) then
-      redis.call('LMOVE', processing, queue, 'LEFT', 'RIGHT')
-      return nil
-    end
-    return raws
+    local line = { redis.call('LMOVE', queue, processing, 'RIGHT', 'LEFT') or nil }
+    local ids, lease_ms = look_at(line, 1)
+    if ids then return line, 1, ids, lease_ms end
+    redis.call('LMOVE', processing, queue, 'LEFT', 'RIGHT')
+    return nil
   end
   local line = redis.call('LRANGE', queue, whole(-most - 1), '-1')
-  for i = #line, math.max(#line - most + 1, 1), -1 do raws[#raws + 1] = line[i] end
-  if not is_plain(raws) then return nil end
-  if #raws == #line then
-    if #raws > 0 then redis.call('RENAME', queue, processing) end
-  else
-    redis.call('RPOP', queue, whole(most))
-    redis.call('LPUSH', processing, unpack(raws))
+  local from = #line > most and 2 or 1
+  local ids, lease_ms = look_at(line, from)
+  if not ids then return nil end
+  if from == 2 then
+    redis.call('LTRIM', queue, '0', whole(-most - 1))
+    redis.call('RPUSH', processing, unpack(line, 2))
+  elseif #line > 0 then
+    redis.call('RENAME', queue, processing)
   end
-  return raws
+  return line, from, ids, lease_ms
 end
 
 -- The usual case: nothing is in flight, and nothing is known of what waits.
 -- Result as of a claim; nil if it is another case
 local function claim_first(session, queue, processing, leases, owner, epoch, request, claim_id, most, sequence)
   if redis.call('EXISTS', processing, leases) > 0 then return nil end
-  local raws = take_plainly(queue, processing, most)
-  if not raws then return nil end
-  if #raws == 0 then
+  local line, from, ids, lease_ms = take_plainly(queue, processing, most)
+  if not line then return nil end
+  if #ids == 0 then
     redis.call('HSET', owner, 'seenAt', now_text)
     redis.call('SREM', KEYS[7], session)
     return { 'empty' }
   end
-  local lease_ms = text_lease_ms
-  for _, raw in ipairs(raws) do
-    if is_media(raw) then lease_ms = math.max(lease_ms, media_lease_ms) end
-  end
-  redis.call('HSET', owner, 'seenAt', now_text, 'sequence', whole(sequence + #raws), 'claim', claim_id, 'request', request,
-    'flight', flight_text(epoch, now + lease_ms, #raws, sequence + 1))
-  announce(session, KEYS[5] .. session, raws)
-  return { 'first', claim_id, lease_ms, unpack(raws) }
+  redis.call('HSET', owner, 'seenAt', now_text, 'sequence', whole(sequence + #ids), 'claim', claim_id, 'request', request,
+    'flight', flight_text(epoch, now + lease_ms, #ids, sequence + 1))
+  announce_first(session, KEYS[5] .. session, ids, line, from)
+  return { 'first', claim_id, lease_ms, unpack(line, from) }
 end
 
 local function claim(session, epoch, request, claim_id, most)
