@@ -17,11 +17,10 @@ local surplus_text = whole(trimmed_every - most_kept - 2)
 
 -- From so many tasks on, an entry of the ledger of their own costs less than a word about each.
 local MANY = 8
-local scored = {} -- pairs of score and id, made once for all sessions
+local scored, one_more = {}, {} -- made once for all sessions: pairs of score and id; numbers as text
 
--- flight: the lease of all that has ended; without one nobody knows when it was last.
-local function has_to_trim(flight)
-  local tasks, first = match(flight or '', '^%d+|%d+|(%d+)|(%d+)$')
+-- first, tasks: of the one lease of all that has ended; without one nobody knows when it was last.
+local function has_to_trim(first, tasks)
   return not first or math.floor(first / trimmed_every) < math.floor((first + tasks) / trimmed_every)
 end
 
@@ -64,15 +63,16 @@ end
 -- Takes raw strings off the processing list. Most often a worker acknowledges all of a claim: then one command takes
 -- them, and the list goes. The owner's lease of the whole claim stays: without a list it means nothing, and the next
 -- claim writes it anew.
--- Result per raw string whether it was there; the lease if it has stood for them all
+-- Result per raw string whether it was there; if one lease has stood for them all, its first sequence and its tasks
 local function take_off(session, raws)
-  local owner, processing = KEYS[7] .. session, KEYS[2] .. session
-  local flight = redis.call('HGET', owner, 'flight')
-  if flight and match(flight, '^%d+|%d+|(%d+)|%d+$') == whole(#raws) then
-    local flying = redis.call('RPOP', processing, whole(#raws + 1)) -- one more shows that there are others
+  local owner, processing, count = KEYS[7] .. session, KEYS[2] .. session, #raws
+  local tasks, first = match(redis.call('HGET', owner, 'flight') or '', '^%d+|%d+|(%d+)|(%d+)$')
+  if tasks and tonumber(tasks) == count then
+    one_more[count] = one_more[count] or whole(count + 1) -- which shows that there are others
+    local flying = redis.call('RPOP', processing, one_more[count])
     if not flying then return {}, nil end
     local there, others = compare(flying, raws)
-    if others == 0 then return there, flight end
+    if others == 0 then return there, tonumber(first), count end
     for i = #flying, 1, -1 do redis.call('RPUSH', processing, flying[i]) end
   end
   local there, others = compare(redis.call('LRANGE', processing, '0', '-1'), raws)
@@ -104,8 +104,8 @@ local function likely_ids(raws)
 end
 
 -- Tells the ledger, and remembers the ids for a while.
--- deliveries: of each; none: one of each. whatsapp_ids: of each, or ''; or none. flight: as of `take_off`
-local function record_sent(session, ids, deliveries, whatsapp_ids, flight)
+-- deliveries: of each; none: one of each. whatsapp_ids: of each, or ''; or none. first, tasks: as of `take_off`
+local function record_sent(session, ids, deliveries, whatsapp_ids, first, tasks)
   local ended = KEYS[6] .. session
   if #ids >= MANY and not deliveries and not whatsapp_ids then
     record(KEYS[8], 'sent', session, table.concat(ids, ' '), now, 'n', '1')
@@ -118,7 +118,7 @@ local function record_sent(session, ids, deliveries, whatsapp_ids, flight)
   end
   for i = 1, #ids do scored[2 * i - 1], scored[2 * i] = now_text, ids[i] end
   redis.call('ZADD', ended, unpack(scored, 1, 2 * #ids))
-  if has_to_trim(flight) then
+  if has_to_trim(first, tasks) then
     redis.call('ZREMRANGEBYSCORE', ended, '-inf', oldest_text)
     redis.call('ZREMRANGEBYRANK', ended, '0', surplus_text)
   end
@@ -126,12 +126,12 @@ end
 
 -- Some of them may be late, unknown, or somebody else's.
 -- Result how many have ended
-local function end_each(session, raws, there, whatsapp_ids, flight)
+local function end_each(session, raws, there, whatsapp_ids, first, tasks)
   local leases, ids = KEYS[3] .. session, KEYS[5] .. session
   local done, gone, gone_at, gone_whatsapp = {}, {}, {}, whatsapp_ids and {}
   for i, raw in ipairs(raws) do
     local id = task_id(raw)
-    flight = there[i] and flight
+    first = there[i] and first
     if there[i] or take_off_late(session, ids, raw, id) then
       done[#done + 1] = raw
       if id then
@@ -142,7 +142,7 @@ local function end_each(session, raws, there, whatsapp_ids, flight)
   end
   if #done == 0 then return 0 end
   local deliveries
-  if not flight then
+  if not first then
     deliveries = {}
     local texts, fields = read_lease_texts(leases, done)
     redis.call('HDEL', leases, unpack(fields))
@@ -150,7 +150,7 @@ local function end_each(session, raws, there, whatsapp_ids, flight)
   end
   if #gone > 0 then
     redis.call('SREM', ids, unpack(gone))
-    record_sent(session, gone, deliveries, gone_whatsapp, flight)
+    record_sent(session, gone, deliveries, gone_whatsapp, first, tasks)
   end
   return #done
 end
@@ -158,12 +158,12 @@ end
 local function ack(session, first, count, named)
   local raws = { unpack(ARGV, first, first + count - 1) }
   local whatsapp_ids = named > 0 and { unpack(ARGV, first + count, first + count + named - 1) } or nil
-  local there, flight = take_off(session, raws)
-  local ids = flight and likely_ids(raws)
+  local there, sequence, tasks = take_off(session, raws)
+  local ids = sequence and likely_ids(raws)
   if ids and redis.call('SREM', KEYS[5] .. session, unpack(ids)) == count then
-    record_sent(session, ids, nil, whatsapp_ids, flight)
+    record_sent(session, ids, nil, whatsapp_ids, sequence, tasks)
   else
-    count = end_each(session, raws, there, whatsapp_ids, flight)
+    count = end_each(session, raws, there, whatsapp_ids, sequence, tasks)
   end
   return { count, redis.call('LLEN', KEYS[1] .. session) }
 end

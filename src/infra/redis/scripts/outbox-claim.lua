@@ -196,8 +196,9 @@ local function claim(session, epoch, request, claim_id, most)
   local queue, processing, leases = KEYS[1] .. session, KEYS[2] .. session, KEYS[3] .. session
   local owner = KEYS[6] .. session
   local known = redis.call('HMGET', owner, 'epoch', 'notBefore', 'sequence')
-  if epoch > 0 and epoch < tonumber(known[1] or '0') then return { 'stale' } end
-  if epoch > tonumber(known[1] or '0') then redis.call('HSET', owner, 'epoch', whole(epoch)) end
+  local current = tonumber(known[1] or '0')
+  if epoch > 0 and epoch < current then return { 'stale' } end
+  if epoch > current then redis.call('HSET', owner, 'epoch', whole(epoch)) end
 
   local not_before, sequence = tonumber(known[2] or '0'), tonumber(known[3] or '0')
   if not_before <= now then

@@ -40,25 +40,25 @@ local function sift(first, count, passed)
 end
 
 local function enqueue(session, first, count, known)
-  local queue, last = KEYS[1] .. session, first + count - 1
+  local queue, ids_key, last = KEYS[1] .. session, KEYS[3] .. session, first + count - 1
   -- Most often the outbox is empty, and one question tells both.
-  local known_lists = redis.call('EXISTS', KEYS[2] .. session, KEYS[3] .. session)
+  local known_lists = redis.call('EXISTS', KEYS[2] .. session, ids_key)
   local idle = known_lists == 0
-  local held = idle and {} or redis.call('SMISMEMBER', KEYS[3] .. session, unpack(ARGV, first, last))
+  local held = idle and {} or redis.call('SMISMEMBER', ids_key, unpack(ARGV, first, last))
   local ended = redis.call('ZMSCORE', KEYS[4] .. session, unpack(ARGV, first, last))
   local passed = passed_over(first, count, held, ended)
 
   local length, marks, words = nil, '', nil
   if not passed then
     length = redis.call('LPUSH', queue, unpack(ARGV, last + 1, last + count))
-    redis.call('SADD', KEYS[3] .. session, unpack(ARGV, first, last))
+    redis.call('SADD', ids_key, unpack(ARGV, first, last))
     words = not known and table.concat(ARGV, ' ', first, last)
   else
     local ids, raws
     ids, raws, marks = sift(first, count, passed)
     if #raws > 0 then
       length = redis.call('LPUSH', queue, unpack(raws))
-      redis.call('SADD', KEYS[3] .. session, unpack(ids))
+      redis.call('SADD', ids_key, unpack(ids))
       words = not known and table.concat(ids, ' ')
     end
   end
