@@ -14,6 +14,7 @@ import { up as keptPools } from './migrations/0008-kept-pools.ts';
 import { up as packedPieces } from './migrations/0009-packed-pieces.ts';
 import { up as webhookEvents } from './migrations/0010-webhook-events.ts';
 import { up as keptHints } from './migrations/0011-kept-hints.ts';
+import { up as nameSeries } from './migrations/0012-name-series.ts';
 import { createPostgresPool, type PostgresPoolOptions } from './postgres-pool.ts';
 import type { Schema } from './schema.ts';
 import { threadedSqlite } from './sqlite-dialect.ts';
@@ -56,6 +57,7 @@ const migrations: Record<string, (db: Kysely<unknown>, dialect: DatabaseDialect)
   '0009-packed-pieces': packedPieces,
   '0010-webhook-events': webhookEvents,
   '0011-kept-hints': keptHints,
+  '0012-name-series': nameSeries,
 };
 
 /**

@@ -168,6 +168,8 @@ export interface TasksTable {
   payload: string;
   media_ref: string | null;
   whatsapp_id: string | null;
+  /** As of `NameSeries`: with `whatsapp_id` it is the key of an index. */
+  name_series: Generated<number>;
   attempts: number;
   reason: string | null;
   created_at: Iso;

@@ -3,6 +3,7 @@ import { ACCEPTED, applyTaskEvent } from '../../domain/task-state.ts';
 import type { LedgerEvent } from '../../services/ledger/ports.ts';
 import type { DatabaseDialect } from './database.ts';
 import { listSource } from './row-source.ts';
+import type { NameSeries } from './task-names.ts';
 import { IS_BORN_QUEUED } from './task-rows.ts';
 
 export type NamedEvent = LedgerEvent & { taskId: string };
@@ -17,7 +18,11 @@ export interface TaskStep {
 }
 
 /** Each of its statements changes other tasks than the others; together all of them, if they are as they must be. */
-type Shortcut = (dialect: DatabaseDialect, steps: readonly TaskStep[]) => RawBuilder<unknown>[];
+type Shortcut = (
+  dialect: DatabaseDialect,
+  steps: readonly TaskStep[],
+  names: NameSeries,
+) => RawBuilder<unknown>[];
 
 /**
  * Writes what becomes of nearly all tasks without reading their rows first: a condition makes sure that the row is
@@ -28,6 +33,7 @@ type Shortcut = (dialect: DatabaseDialect, steps: readonly TaskStep[]) => RawBui
  */
 export async function applyShortcuts(
   dialect: DatabaseDialect,
+  names: NameSeries,
   steps: readonly TaskStep[],
   change: (statements: readonly RawBuilder<unknown>[]) => Promise<readonly number[]>,
 ): Promise<TaskStep[]> {
@@ -35,7 +41,7 @@ export async function applyShortcuts(
   const left = kinds.get('other') ?? [];
   const taken = KINDS.flatMap((kind) => {
     const some = kinds.get(kind);
-    return some ? [{ some, statements: SHORTCUTS[kind](dialect, some) }] : [];
+    return some ? [{ some, statements: SHORTCUTS[kind](dialect, some, names) }] : [];
   });
   if (taken.length === 0) return left;
   const changed = await change(taken.flatMap(({ statements }) => statements));
@@ -80,7 +86,7 @@ const SHORTCUTS = {
   },
 
   /** Handed out for the first time, and sent if it was that quick. */
-  handedOut: (dialect, steps) => {
+  handedOut: (dialect, steps, names) => {
     const rows = steps.map(({ taskId, sessionId, events }) => {
       const { attempts, whatsappId, claimedAt, sentAt } = events.reduce(applyTaskEvent, ACCEPTED);
       const came = events[0]?.type === 'queued' ? 1 : 0;
@@ -88,7 +94,8 @@ const SHORTCUTS = {
     });
     const statement = sql`
       update tasks set state = case when v.sent_at is null then 'claimed' else 'sent' end, attempts = v.attempts,
-        whatsapp_id = v.whatsapp_id, claimed_at = v.claimed_at, sent_at = v.sent_at,
+        whatsapp_id = v.whatsapp_id, name_series = ${names.next(steps.length)},
+        claimed_at = v.claimed_at, sent_at = v.sent_at,
         queued_at = case when v.came = 1 then v.first_at else coalesce(tasks.queued_at, v.first_at) end
       from ${listSource(dialect, rows, {
         id: 'text',

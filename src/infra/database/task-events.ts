@@ -5,6 +5,7 @@ import type { Database, DatabaseDialect } from './database.ts';
 import { rowSource } from './row-source.ts';
 import type { Schema } from './schema.ts';
 import { applyShortcuts, type NamedEvent, type TaskStep } from './task-event-shortcuts.ts';
+import { type NameSeries, selectNamed } from './task-names.ts';
 import {
   insertTasks,
   keyOf,
@@ -24,17 +25,18 @@ import { watchedSessions, watchTasks } from './webhook-events.ts';
  */
 export async function applyEvents(
   database: Database,
+  names: NameSeries,
   events: readonly LedgerEvent[],
   at: string,
 ): Promise<boolean> {
   const { patient, dialect } = database;
-  const done = await applyPlainly(database, events);
+  const done = await applyPlainly(database, names, events);
   if (done === 'all') return false;
   const left = events.filter(
     ({ sessionId, taskId }) => taskId === null || !done.has(keyOf(sessionId, taskId)),
   );
   if (left.length === 0) return false;
-  return patient.transaction().execute((tx) => applyWithRows(tx, dialect, left, at));
+  return patient.transaction().execute((tx) => applyWithRows(tx, dialect, names, left, at));
 }
 
 /**
@@ -44,6 +46,7 @@ export async function applyEvents(
  */
 async function applyPlainly(
   { patient, together, dialect }: Database,
+  names: NameSeries,
   events: readonly LedgerEvent[],
 ): Promise<Set<string> | 'all'> {
   const named = events.filter((event): event is NamedEvent => event.taskId !== null);
@@ -52,7 +55,7 @@ async function applyPlainly(
   const watched = await watchedSessions(patient, dialect, steps);
   const plain = watched.size === 0 ? steps : steps.filter(({ sessionId }) => !watched.has(sessionId));
   const left = new Set(
-    await applyShortcuts(dialect, plain, (statements) =>
+    await applyShortcuts(dialect, names, plain, (statements) =>
       together(statements.map((statement) => statement.compile(patient))),
     ),
   );
@@ -63,22 +66,24 @@ async function applyPlainly(
 async function applyWithRows(
   tx: Transaction<Schema>,
   dialect: DatabaseDialect,
+  names: NameSeries,
   events: readonly LedgerEvent[],
   at: string,
 ): Promise<boolean> {
   await insertForeign(tx, dialect, events);
   const steps = stepsOf((await withTaskIds(tx, dialect, events)).filter(movesSomething));
   const tell = await watchTasks(tx, dialect, steps);
-  await move(tx, dialect, steps);
+  await move(tx, dialect, names, steps);
   return (await tell?.(at)) ?? false;
 }
 
 async function move(
   tx: Transaction<Schema>,
   dialect: DatabaseDialect,
+  names: NameSeries,
   steps: readonly TaskStep[],
 ): Promise<void> {
-  const others = await applyShortcuts(dialect, steps, async (statements) => {
+  const others = await applyShortcuts(dialect, names, steps, async (statements) => {
     const changed: number[] = [];
     for (const statement of statements) {
       changed.push(Number((await statement.execute(tx)).numAffectedRows ?? 0));
@@ -92,7 +97,7 @@ async function move(
     const task = before.get(key);
     return task ? [{ ...own.reduce(applyTaskEvent, task), sessionId, taskId }] : [];
   });
-  await updateTasks(tx, dialect, moved);
+  await updateTasks(tx, dialect, names, moved);
 }
 
 /** A promise that was given in Redis alone brings a row and nothing more. */
@@ -124,11 +129,8 @@ async function withTaskIds(
     taskId === null && whatsappId ? [{ session_id: sessionId, whatsapp_id: whatsappId }] : [],
   );
   if (unnamed.length === 0) return events.filter((event): event is NamedEvent => event.taskId !== null);
-  const { rows } = await sql<{ id: string; session_id: string; whatsapp_id: string }>`
-    select t.id, t.session_id, t.whatsapp_id
-    from ${rowSource(dialect, unnamed, { session_id: 'text', whatsapp_id: 'text' })}
-    cross join tasks t where t.session_id = v.session_id and t.whatsapp_id = v.whatsapp_id`.execute(tx);
-  const byKey = new Map(rows.map((row) => [keyOf(row.session_id, row.whatsapp_id), row.id]));
+  const named = await selectNamed(tx, dialect, unnamed);
+  const byKey = new Map(named.map((row) => [keyOf(row.session_id, row.whatsapp_id), row.id]));
   // Also from this very batch: its claims have not been written yet.
   for (const { taskId, sessionId, whatsappId } of events) {
     if (taskId !== null && whatsappId) byKey.set(keyOf(sessionId, whatsappId), taskId);
@@ -174,6 +176,7 @@ function foreignRow(taskId: string, sessionId: string, payload: string, at: stri
 async function updateTasks(
   tx: Transaction<Schema>,
   dialect: DatabaseDialect,
+  names: NameSeries,
   tasks: readonly MovedTask[],
 ): Promise<void> {
   if (tasks.length === 0) return;
@@ -194,7 +197,9 @@ async function updateTasks(
   await sql`
     update tasks set state = v.state, attempts = v.attempts, reason = v.reason, whatsapp_id = v.whatsapp_id,
       queued_at = v.queued_at, claimed_at = v.claimed_at, sent_at = v.sent_at, delivered_at = v.delivered_at,
-      read_at = v.read_at, ended_at = v.ended_at
+      read_at = v.read_at, ended_at = v.ended_at,
+      name_series = case when tasks.whatsapp_id is null then ${names.next(tasks.length)}
+        else tasks.name_series end
     from ${rowSource(dialect, rows, {
       id: 'text',
       session_id: 'text',

@@ -5,6 +5,7 @@ import type { NewTask, TaskStore } from '../../services/ledger/ports.ts';
 import type { Acceptance } from '../../services/outbox/ports.ts';
 import type { Database, DatabaseDialect } from './database.ts';
 import { applyEvents } from './task-events.ts';
+import { NameSeries } from './task-names.ts';
 import {
   type Executor,
   insertTasks,
@@ -20,6 +21,7 @@ export function createTaskStore(database: Database, clock: Clock, onTold?: () =>
   const { db, dialect } = database;
   // Tasks that are accepted within one millisecond stay in order.
   let sequence = 0;
+  const names = new NameSeries(clock);
 
   return {
     async accept(tasks) {
@@ -39,7 +41,7 @@ export function createTaskStore(database: Database, clock: Clock, onTold?: () =>
 
     async apply(events) {
       const at = toIso(clock.nowMs());
-      if (await applyEvents(database, events, at)) onTold?.();
+      if (await applyEvents(database, names, events, at)) onTold?.();
     },
 
     async createdAt(sessionId, taskId) {
