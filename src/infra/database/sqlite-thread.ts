@@ -39,6 +39,8 @@ function serve(port: NonNullable<typeof parentPort>, path: string): void {
     opened.pragma('synchronous = FULL');
     opened.pragma('foreign_keys = ON');
     opened.pragma('cache_size = -32000');
+    // Statements of many rows keep what they change until they end: it need not go through a file.
+    opened.pragma('temp_store = MEMORY');
     // From here on whoever finds the file taken waits in our way.
     opened.pragma('busy_timeout = 0');
     return opened;
