@@ -28,8 +28,8 @@ const EVENTS_A_READ = 2000;
 /** What becomes of a task within one look is one write of its row: a stream that is long is looked at far ahead. */
 const EVENTS_A_LOOK = 32_000;
 /**
- * In one transaction, of a third as many tasks as a rule. It takes turns with what is accepted, up to two thousand tasks at
- * a time: with fewer events it would stay behind, and with more keep others from the database for too long.
+ * In one transaction, of a third as many tasks as a rule. It takes turns with what is accepted, up to two thousand
+ * tasks at a time: with fewer events it would stay behind, and with more keep others waiting for too long.
  */
 const EVENTS_AT_ONCE = 6000;
 const STRANDED_AT_ONCE = 500;
