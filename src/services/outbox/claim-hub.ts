@@ -6,7 +6,7 @@ import type { Logger } from '../../kernel/log.ts';
 import { EmptySessions } from './empty-sessions.ts';
 import type { Claim, ClaimOutcome, GoneSignal, OutboxStore, WakeUps } from './ports.ts';
 import { TimerWheel } from './timer-wheel.ts';
-import { hasUntried, type Line, newLine, newWaiter, type Waiter } from './waiting-line.ts';
+import { hasUntried, type Line, newLine, newWaiter, served, type Waiter } from './waiting-line.ts';
 
 export interface Poll {
   sessionId: string;
@@ -50,7 +50,6 @@ export class ClaimHub implements Service {
   readonly #empty = new EmptySessions();
   /** With a poll whose first claim is in no hurry. */
   readonly #unhurried = new Set<Line>();
-  readonly #busy = new Set<Promise<void>>();
   readonly #requestPrefix = newId('poll');
   #requests = 0;
   #stopped = false;
@@ -83,7 +82,7 @@ export class ClaimHub implements Service {
       for (const waiter of line.waiters) this.#settle(line, waiter, null);
     }
     await this.#sweep.stop();
-    await Promise.all(this.#busy);
+    await Promise.all([...this.#lines.values()].map(served));
     this.#wheel.stop();
   }
 
@@ -169,59 +168,61 @@ export class ClaimHub implements Service {
   #pump(line: Line): void {
     if (line.busy) return;
     line.busy = true;
-    const run = this.#run(line)
-      .catch((error: unknown) => {
-        line.busy = false;
-        this.#log.error({ error: messageOf(error) }, 'serving waiting polls failed');
-      })
-      .finally(() => {
-        this.#busy.delete(run);
-      });
-    this.#busy.add(run);
+    void this.#run(line);
   }
 
+  /**
+   * Serves the line from its head, until nothing is left. Whoever has not had a claim of its own yet gets one in any
+   * case. It is one function because each that waits for another is kept, and copied by the collector of garbage.
+   */
   async #run(line: Line): Promise<void> {
-    do {
-      line.dirty = false;
-      await this.#pass(line);
-    } while (line.waiters.size > 0 && (line.dirty || hasUntried(line)));
+    try {
+      do {
+        line.dirty = false;
+        let nothingLeft = false;
+        for (const waiter of line.waiters) {
+          if (waiter.done || (nothingLeft && waiter.attempted)) continue;
+          const first = !waiter.attempted;
+          waiter.attempted = true;
+          waiter.claiming = true;
+          let outcome: ClaimOutcome;
+          try {
+            outcome = await this.#store.claim(waiter.request);
+          } catch (error) {
+            this.#fail(line, waiter, first, error);
+            nothingLeft = true;
+            continue;
+          }
+          const hasGone = waiter.done;
+          if (!this.#take(line, waiter, outcome)) nothingLeft = true;
+          if (hasGone && outcome.kind === 'tasks') await this.#giveBack(line.sessionId, outcome);
+        }
+      } while (line.waiters.size > 0 && (line.dirty || hasUntried(line)));
+    } catch (error) {
+      this.#log.error({ error: messageOf(error) }, 'serving waiting polls failed');
+    }
     line.busy = false;
     if (line.dirty) line.emptyFor = null;
     if (line.waiters.size === 0) this.#drop(line);
+    line.onServed?.();
   }
 
-  /** Serves the line from its head. Whoever has not had a claim of its own yet gets one in any case. */
-  async #pass(line: Line): Promise<void> {
-    let nothingLeft = false;
-    for (const waiter of line.waiters) {
-      if (waiter.done || (nothingLeft && waiter.attempted)) continue;
-      nothingLeft = !(await this.#attempt(line, waiter)) || nothingLeft;
-    }
+  #fail(line: Line, waiter: Waiter, first: boolean, error: unknown): void {
+    waiter.claiming = false;
+    waiter.error = error;
+    line.emptyFor = null;
+    // A poll that has begun to wait outlasts a short outage.
+    if (first || waiter.late) this.#settle(line, waiter, null, error);
   }
 
   /** @returns whether the next in line should be tried too */
-  async #attempt(line: Line, waiter: Waiter): Promise<boolean> {
-    const first = !waiter.attempted;
-    waiter.attempted = true;
-    waiter.claiming = true;
-    let outcome: ClaimOutcome;
-    try {
-      outcome = await this.#store.claim(waiter.request);
-      waiter.error = undefined;
-    } catch (error) {
-      waiter.claiming = false;
-      waiter.error = error;
-      line.emptyFor = null;
-      // A poll that has begun to wait outlasts a short outage.
-      if (first || waiter.late) this.#settle(line, waiter, null, error);
-      return false;
-    }
+  #take(line: Line, waiter: Waiter, outcome: ClaimOutcome): boolean {
     waiter.claiming = false;
+    waiter.error = undefined;
     line.emptyFor = outcome.kind === 'empty' ? waiter.request.epoch : null;
     switch (outcome.kind) {
       case 'tasks':
-        if (waiter.done) await this.#giveBack(line.sessionId, outcome);
-        else this.#settle(line, waiter, outcome);
+        this.#settle(line, waiter, outcome);
         return true;
       case 'stale':
         this.#settle(line, waiter, null, staleEpoch());

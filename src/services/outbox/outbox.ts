@@ -91,7 +91,8 @@ export class Outbox {
     const pushed = duplicates[Symbol.iterator]();
     return {
       queued,
-      results: tasks.map(({ taskId }, index) => ({
+      // Not of the tasks themselves, which nobody needs while the two are waited for.
+      results: accepted.map(({ taskId }, index) => ({
         taskId,
         duplicate: acceptance[index] === 'ended' || pushed.next().value === true,
       })),

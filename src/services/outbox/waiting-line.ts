@@ -43,6 +43,8 @@ export interface Line {
   /** Epoch of the claim that found nothing there, nor in flight; null if none did, or something may have come since. */
   emptyFor: number | null;
   cancelTimer: (() => void) | undefined;
+  /** Told when it is not busy any more. */
+  onServed: (() => void) | undefined;
 }
 
 export const newLine = (sessionId: string, emptyFor: number | null): Line => ({
@@ -52,10 +54,19 @@ export const newLine = (sessionId: string, emptyFor: number | null): Line => ({
   dirty: false,
   emptyFor,
   cancelTimer: undefined,
+  onServed: undefined,
 });
 
 /** Whether somebody has not had a claim of its own yet. */
 export function hasUntried({ waiters }: Line): boolean {
   for (const { attempted } of waiters) if (!attempted) return true;
   return false;
+}
+
+/** Resolves when it is not busy. */
+export function served(line: Line): Promise<void> {
+  if (!line.busy) return Promise.resolve();
+  return new Promise((resolve) => {
+    line.onServed = resolve;
+  });
 }

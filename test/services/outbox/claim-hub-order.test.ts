@@ -50,6 +50,21 @@ test('what a worker may not have any more is told to the one that has taken over
   expect(told).toEqual(['s']);
 });
 
+test('stopping waits for the claim that is under way, and gives back what it brings', async () => {
+  const { hub, asked, unclaimed } = hubWithSlowStore();
+  const polling = hub.claim(pollOf('s'), never);
+  let stopped = false;
+  const stopping = hub.stop().then(() => {
+    stopped = true;
+  });
+  expect(await polling).toBe(null);
+  await wait(20);
+  expect(stopped).toBe(false);
+  asked[0]?.answer(served('c1'));
+  await stopping;
+  expect(unclaimed).toEqual(['c1']);
+});
+
 describe('a client that goes away', () => {
   test('while its claim is under way gives it back', async () => {
     const { hub, asked, unclaimed } = hubWithSlowStore();
