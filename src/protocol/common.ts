@@ -20,10 +20,11 @@ export const isoTimeSchema = z.iso.datetime({
 });
 
 /** The queue of a session named `processing:x` would be the processing list of the session `x`. */
-const sessionIdSchema = idSchema.refine(
-  (id) => !id.startsWith('processing:'),
-  'must not start with "processing:"',
-);
+const isFree = (id: string): boolean => !id.startsWith('processing:');
+const sessionIdSchema = idSchema.refine(isFree, 'must not start with "processing:"');
+
+/** Whether the schema of a session's path lets an id pass, told for a tenth of what that costs. */
+export const isSessionId = (id: string): boolean => ID_PATTERN.test(id) && isFree(id);
 
 export const sessionPath = z.object({ id: sessionIdSchema });
 

@@ -45,7 +45,7 @@ function watch<Gone extends { abort(): void }>(res: Response, gone: Gone): Gone 
   // A body that nobody reads would hide the end of the connection.
   res.req.resume();
   if (res.destroyed || res.req.socket.destroyed) gone.abort();
-  res.once('close', () => {
+  res.on('close', () => {
     if (!res.writableFinished) gone.abort();
   });
   return gone;

@@ -1,6 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { parse as parseQuery } from 'node:querystring';
 import type { Request, RequestHandler, Response } from 'express';
+import { isSessionId } from '../../protocol/common.ts';
 import { type Fail, malformedJson } from './errors.ts';
 import type { HttpMetrics } from './metrics.ts';
 import { answerWriter } from './plain-answer.ts';
@@ -9,7 +10,7 @@ import type { RequestLog } from './request-log.ts';
 import { JsonText, Reply, type ServedRoute } from './route.ts';
 
 export interface HotRoutesOptions {
-  /** By path as in OpenAPI. */
+  /** By path as in OpenAPI; the session's id is all that varies in it. */
   routes: ReadonlyMap<string, ServedRoute>;
   /** Express: for everything else, and for every request that is out of the ordinary. */
   otherwise: RequestListener;
@@ -32,16 +33,12 @@ export function hotRoutes(options: HotRoutesOptions): RequestListener {
   const { routes, otherwise, metrics, requestLog, fail } = options;
   const fixed = headersOf(options.secureHeaders);
   const write = answerWriter(fixed);
-  const queryOf = queryReader();
+  const find = finder(routes);
 
-  const serve = async (
-    hot: Found,
-    req: IncomingMessage,
-    res: ServerResponse,
-    requestId: string,
-  ): Promise<void> => {
+  const serve = async (hot: Found, req: IncomingMessage, res: ServerResponse): Promise<void> => {
     const startedAtMs = performance.now();
     const { route } = hot;
+    let requestId = '';
     try {
       const worker = route.authenticate(req, hot.id);
       const body = route.readsBody ? await readJson(req) : undefined;
@@ -52,14 +49,16 @@ export function hotRoutes(options: HotRoutesOptions): RequestListener {
         // They are born with Express's prototypes.
         req: req as Request,
         res: res as Response,
-        requestId,
         worker,
       });
       if (answer === undefined) return;
+      // Not before it is told: what requests hold while they wait is copied by the collector of garbage.
+      requestId = requestIdOf(req);
       const { status, body: told } =
         answer instanceof Reply ? answer : { status: route.successStatus, body: answer };
       write(res, status, requestId, told instanceof JsonText ? told.text : JSON.stringify(told));
     } catch (error) {
+      requestId ||= requestIdOf(req);
       if (!res.headersSent) {
         for (let at = 0; at < fixed.length; at += 2) res.setHeader(fixed[at] ?? '', fixed[at + 1] ?? '');
         res.setHeader('X-Request-ID', requestId);
@@ -72,8 +71,8 @@ export function hotRoutes(options: HotRoutesOptions): RequestListener {
   };
 
   return (req, res) => {
-    const hot = find(routes, queryOf, req);
-    if (hot) void serve(hot, req, res, requestIdOf(req));
+    const hot = find(req);
+    if (hot) void serve(hot, req, res);
     else otherwise(req, res);
   };
 }
@@ -81,39 +80,44 @@ export function hotRoutes(options: HotRoutesOptions): RequestListener {
 interface Found {
   route: ServedRoute;
   id: string;
-  query: object;
+  query: unknown;
 }
 
-const NO_QUERY = {};
-const QUERIES_KEPT = 500;
-
-/** Workers ask for the same over and over. What it gives is shared, and not to be changed. */
-function queryReader(): (text: string) => object {
-  const known = new Map<string, object>();
-  return (text) => {
-    let query = known.get(text);
-    if (!query) {
-      query = Object.freeze(parseQuery(text));
-      if (known.size >= QUERIES_KEPT) known.clear();
-      known.set(text, query);
-    }
-    return query;
+/** Finds the route of a request; none for whatever is not plainly for one of the hot ones. */
+function finder(routes: ReadonlyMap<string, ServedRoute>): (req: IncomingMessage) => Found | undefined {
+  const queryOf = queryReader();
+  return (req) => {
+    if (req.method !== 'POST') return undefined;
+    const match = PATH.exec(req.url ?? '');
+    if (!match) return undefined;
+    const [, before = '', id = '', after = '', text = ''] = match;
+    const route = routes.get(`${before}{id}${after}`);
+    if (!route || !isSessionId(id)) return undefined;
+    if (route.readsBody && !isPlainJson(req, route.bodyLimit)) return undefined;
+    const query = queryOf(route, text);
+    return query && { route, id, query: query.checked };
   };
 }
 
-/** Undefined for whatever is not plainly one of the hot routes. */
-function find(
-  routes: ReadonlyMap<string, ServedRoute>,
-  queryOf: (text: string) => object,
-  req: IncomingMessage,
-): Found | undefined {
-  if (req.method !== 'POST') return undefined;
-  const match = PATH.exec(req.url ?? '');
-  if (!match) return undefined;
-  const [, before = '', id = '', after = '', query] = match;
-  const route = routes.get(`${before}{id}${after}`);
-  if (!route || (route.readsBody && !isPlainJson(req, route.bodyLimit))) return undefined;
-  return { route, id, query: query === undefined ? NO_QUERY : queryOf(query) };
+const QUERIES_KEPT = 500;
+
+/** Workers ask for the same over and over. What it gives is shared, and not to be changed; none for a wrong query. */
+function queryReader(): (route: ServedRoute, text: string) => { checked: unknown } | undefined {
+  const known = new Map<ServedRoute, Map<string, { checked: unknown }>>();
+  return (route, text) => {
+    const queries = known.get(route);
+    let query = queries?.get(text);
+    if (query) return query;
+    try {
+      query = { checked: route.checkQuery(parseQuery(text)) };
+    } catch {
+      // Express checks it once more, and says what is wrong.
+      return undefined;
+    }
+    if (!queries || queries.size >= QUERIES_KEPT) known.set(route, new Map([[text, query]]));
+    else queries.set(text, query);
+    return query;
+  };
 }
 
 function isPlainJson({ headers }: IncomingMessage, limit: number): boolean {
@@ -134,6 +138,8 @@ function readJson(req: IncomingMessage): Promise<unknown> {
     req.on('end', () => {
       const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
       const text = bytes.toString('utf8');
+      // The request keeps them for as long as it lives.
+      chunks.length = 0;
       try {
         resolve(JSON.parse(text.charCodeAt(0) === 0xfeff ? text.slice(1) : text));
       } catch (error) {

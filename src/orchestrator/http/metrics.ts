@@ -10,7 +10,6 @@ export interface HttpMetrics {
 
 interface RequestCount {
   method: string;
-  route: string;
   status: number;
   count: number;
 }
@@ -21,25 +20,28 @@ export function createHttpMetrics(): HttpMetrics {
   // The delay of the event loop by ten samples a second: a hundred of them are a sixth of what an idle process costs.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
   // Counted here, and told when somebody asks: to look a set of labels up costs more than to count.
-  const counted = new Map<string, RequestCount>();
+  const counted = new Map<string, RequestCount[]>();
   new Counter({
     name: 'flotilla_http_requests_total',
     help: 'Requests by method, route and status.',
     labelNames: ['method', 'route', 'status'] as const,
     registers: [registry],
     collect() {
-      for (const each of counted.values()) {
-        const { method, route, status, count } = each;
-        if (count > 0) this.inc({ method, route, status }, count);
-        each.count = 0;
+      for (const [route, counts] of counted) {
+        for (const each of counts) {
+          const { method, status, count } = each;
+          if (count > 0) this.inc({ method, route, status }, count);
+          each.count = 0;
+        }
       }
     },
   });
   const count = (method: string, route: string, status: number): void => {
-    const key = `${method} ${status} ${route}`;
-    const known = counted.get(key);
+    const counts = counted.get(route);
+    const known = counts?.find((each) => each.status === status && each.method === method);
     if (known) known.count += 1;
-    else counted.set(key, { method, route, status, count: 1 });
+    else if (counts) counts.push({ method, status, count: 1 });
+    else counted.set(route, [{ method, status, count: 1 }]);
   };
   const duration = new Histogram({
     name: 'flotilla_http_request_duration_seconds',

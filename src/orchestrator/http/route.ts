@@ -49,7 +49,14 @@ export interface ServedRoute {
   successStatus: number;
   /** @throws FlotillaError 401, 403, 429 */
   authenticate(req: IncomingMessage, sessionId: unknown): WorkerIdentity;
-  /** Validates and handles. @throws FlotillaError 400 and whatever the handler throws */
+  /** @throws FlotillaError 400 */
+  checkParams(params: unknown): unknown;
+  /** @throws FlotillaError 400 */
+  checkQuery(query: unknown): unknown;
+  /**
+   * Validates the body and handles; params and query have been checked.
+   * @throws FlotillaError 400 and whatever the handler throws
+   */
   call(input: RouteContext<unknown, unknown, unknown>): Promise<Answer> | Answer;
 }
 
@@ -59,7 +66,6 @@ export interface RouteContext<P, Q, B> {
   body: B;
   req: Request;
   res: Response;
-  requestId: string;
   /** Of worker routes: whose token it is. */
   worker: WorkerIdentity;
 }
@@ -124,15 +130,12 @@ export class Routes {
       bodyLimit: spec.bodyLimit ?? DEFAULT_BODY_LIMIT,
       successStatus: spec.successStatus ?? 200,
       authenticate: (req, sessionId) => this.#authenticate(spec.audience, req, sessionId),
-      call: (input) =>
-        handler({
-          ...input,
-          params: parse(spec.params, input.params, 'path') as z.infer<P>,
-          query: parse(spec.query, input.query, 'query') as z.infer<Q>,
-          body: (spec.isPlain?.(input.body)
-            ? input.body
-            : parse(spec.body, input.body, 'body')) as z.infer<B>,
-        }),
+      checkParams: (params) => parse(spec.params, params, 'path'),
+      checkQuery: (query) => parse(spec.query, query, 'query'),
+      call: (input) => {
+        if (!spec.isPlain?.(input.body)) input.body = parse(spec.body, input.body, 'body');
+        return handler(input as RouteContext<z.infer<P>, z.infer<Q>, z.infer<B>>);
+      },
     };
     if (spec.hot) this.hot.set(spec.path, served);
     const parseBody = served.readsBody ? [jsonParser(served.bodyLimit)] : [];
@@ -142,12 +145,11 @@ export class Routes {
     };
     this.router[spec.method](path, authenticate, ...parseBody, async (req: Request, res: Response) => {
       const answer = await served.call({
-        params: req.params,
-        query: req.query,
+        params: served.checkParams(req.params),
+        query: served.checkQuery(req.query),
         body: req.body as unknown,
         req,
         res,
-        requestId: res.locals.requestId as string,
         worker: res.locals.worker as WorkerIdentity,
       });
       if (answer === undefined) return;

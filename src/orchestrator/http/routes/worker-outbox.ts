@@ -36,16 +36,19 @@ export interface WorkerOutboxDeps {
 export const workerOutboxRoutes =
   ({ outbox, hub, clock }: WorkerOutboxDeps): RouteModule =>
   (routes) => {
+    const leaseUntil = isoTimes();
+
     /** What was claimed for a client that has gone meanwhile goes back. */
-    const deliver = async (
+    const deliver = (
       sessionId: string,
       claim: Claim | null,
       { many, acked }: { many: boolean; acked: boolean },
       gone: Departure,
-    ): Promise<JsonText | undefined> => {
-      if (!gone.aborted) return answerOf(claim, { many, acked, nowMs: clock.nowMs() });
-      if (claim) await hub.giveBack(sessionId, claim);
-      return undefined;
+    ): JsonText | Promise<undefined> | undefined => {
+      if (!gone.aborted) {
+        return answerOf(claim, { many, acked, until: leaseUntil(clock.nowMs() + (claim?.leaseMs ?? 0)) });
+      }
+      return claim ? hub.giveBack(sessionId, claim).then(() => undefined) : undefined;
     };
 
     routes.add(
@@ -67,7 +70,7 @@ export const workerOutboxRoutes =
       async ({ params, query, req, res, worker }) => {
         const gone = departureOf(res);
         const claim = await hub.claim(pollOf(params.id, worker, query, req), gone);
-        return await deliver(params.id, claim, { many: query.max !== undefined, acked: false }, gone);
+        return deliver(params.id, claim, { many: query.max !== undefined, acked: false }, gone);
       },
     );
 
@@ -107,7 +110,7 @@ export const workerOutboxRoutes =
           throw error;
         }
         const how = { many: query.max !== undefined, acked: acking !== null };
-        return await deliver(params.id, await claiming, how, gone);
+        return deliver(params.id, await claiming, how, gone);
       },
     );
 
@@ -187,6 +190,17 @@ export const workerOutboxRoutes =
     );
   };
 
+/** `toIso`, for many in a row that are within the same millisecond. */
+function isoTimes(): (ms: number) => string {
+  let lastMs = Number.NaN;
+  let text = '';
+  return (ms) => {
+    if (ms !== lastMs) text = toIso(ms);
+    lastMs = ms;
+    return text;
+  };
+}
+
 interface Ended {
   raw?: string | undefined;
   raws?: string[] | undefined;
@@ -225,12 +239,12 @@ function claimRequestId(header: string | string[] | undefined): string | null {
 /** Written by hand, so that a task goes as it came: to make objects of it all and text of those took half as long again. */
 function answerOf(
   claim: Claim | null,
-  { many, acked, nowMs }: { many: boolean; acked: boolean; nowMs: number },
+  { many, acked, until }: { many: boolean; acked: boolean; until: string },
 ): JsonText {
   const end = acked ? ',"acked":true}' : '}';
   if (!claim) return new JsonText(`{"status":"ok","task":null${many ? ',"tasks":[]' : ''}${end}`);
   const { claimId, leaseMs } = claim;
-  const lease = JSON.stringify({ claimId, leaseUntil: toIso(nowMs + leaseMs), leaseMs }).slice(1, -1);
+  const lease = `"claimId":${JSON.stringify(claimId)},"leaseUntil":"${until}","leaseMs":${leaseMs}`;
   const tasks = claim.tasks.map(
     ({ raw, attempt }) =>
       `"task":${taskJsonOfRaw(raw)},"raw":${JSON.stringify(raw)},"attempt":${attempt},${lease}`,
