@@ -245,11 +245,10 @@ function answerOf(
   if (!claim) return new JsonText(`{"status":"ok","task":null${many ? ',"tasks":[]' : ''}${end}`);
   const { claimId, leaseMs } = claim;
   const lease = `"claimId":${JSON.stringify(claimId)},"leaseUntil":"${until}","leaseMs":${leaseMs}`;
-  const tasks = claim.tasks.map(
-    ({ raw, attempt }) =>
-      `"task":${taskJsonOfRaw(raw)},"raw":${JSON.stringify(raw)},"attempt":${attempt},${lease}`,
-  );
-  return new JsonText(
-    many ? `{"status":"ok","tasks":[{${tasks.join('},{')}}]${end}` : `{"status":"ok",${tasks[0]}${end}`,
-  );
+  let tasks = '';
+  for (const { raw, attempt } of claim.tasks) {
+    if (tasks !== '') tasks += '},{';
+    tasks += `"task":${taskJsonOfRaw(raw)},"raw":${JSON.stringify(raw)},"attempt":${attempt},${lease}`;
+  }
+  return new JsonText(many ? `{"status":"ok","tasks":[{${tasks}}]${end}` : `{"status":"ok",${tasks}${end}`);
 }
