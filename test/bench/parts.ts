@@ -27,10 +27,10 @@ export async function bench(report: Report): Promise<void> {
         ["the benchmark's client", cpuSeconds(client.pid)],
         ['idle', idleSeconds()],
       ]);
-    for (const [name, how, batch] of WAYS) {
+    for (const [name, how, batch, lanes] of WAYS) {
       const to = { enqueueUrls: urls, workerUrls: urls, headers: system.headers };
       const warmSeconds = 15;
-      const measured = client.run({ ...SCALE, ...to, warmSeconds, how, batch }, [pid]);
+      const measured = client.run({ ...SCALE, ...to, warmSeconds, how, batch, lanes }, [pid]);
       await sleep(warmSeconds * 1000);
       const before = spent();
       await sleep(SCALE.seconds * 1000);
