@@ -1,4 +1,5 @@
 import { hash, randomBytes, randomUUID } from 'node:crypto';
+import { systemClock } from './clock.ts';
 
 declare const brand: unique symbol;
 type Brand<T, B extends string> = T & { readonly [brand]: B };
@@ -13,16 +14,26 @@ export const ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$/;
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 
 /** A random id with a speaking prefix: `prefix_` + 20 characters of Crockford's base32 (100 bits). */
-export function newId(prefix: string): string {
-  const bytes = randomBytes(20);
-  let id = '';
-  for (const byte of bytes) id += ALPHABET[byte & 31];
-  return `${prefix}_${id}`;
+export const newId = (prefix: string): string => `${prefix}_${randomText(20)}`;
+
+/**
+ * `task_` + the time in ms as 9 characters of Crockford's base32 + 11 random ones (55 bits; it has to be unique in its
+ * session). Tasks come by the thousand: with ids in the order of time their rows and index entries lie together.
+ */
+export function newTaskId(nowMs = systemClock.nowMs()): TaskId {
+  let time = '';
+  for (let rest = nowMs; time.length < 9; rest = Math.floor(rest / 32)) time = ALPHABET[rest % 32] + time;
+  return `task_${time}${randomText(11)}` as TaskId;
+}
+
+function randomText(length: number): string {
+  let text = '';
+  for (const byte of randomBytes(length)) text += ALPHABET[byte & 31];
+  return text;
 }
 
 export const newSessionId = (): SessionId => newId('s') as SessionId;
 export const newJobId = (): JobId => newId('job') as JobId;
-export const newTaskId = (): TaskId => newId('task') as TaskId;
 export const newRequestId = (): string => randomUUID();
 
 /** The n-th task (from 0) of a job: derived, so that expanding a job twice names the same tasks. */
