@@ -167,7 +167,11 @@ export function nodeTests(given: () => { swarm: TestSwarm; fleet: SwarmFleet }):
       for (const id of started) await fleet.call('DELETE', `/api/sessions/${id}`);
       for (const { id } of [empty, full])
         await swarm.manager.docker(['node', 'update', '--label-rm', 'zone', id]);
-      await eventually(async () => (await fleet.api.sessions()).length === fleet.sessions.length, 60_000);
+      // Off the nodes as well, where a deleted one is seen for as long as its worker is.
+      await eventually(async () => {
+        const seen = (await nodes()).flatMap(({ sessions }) => sessions);
+        return seen.length === fleet.sessions.length && (await fleet.api.sessions()).length === seen.length;
+      }, 60_000);
     }
   });
 
