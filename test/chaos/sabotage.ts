@@ -37,6 +37,11 @@ export const SABOTAGES: Readonly<Record<string, { changes: Change[]; kinds: stri
         from: 'if epoch < current then return true end',
         to: '',
       },
+      {
+        file: 'src/infra/redis/scripts/outbox-claim.lua',
+        from: "if epoch > 0 and epoch < current then return { 'stale' } end",
+        to: '',
+      },
     ],
   },
   'split-allocate': {
